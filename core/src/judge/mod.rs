@@ -1,0 +1,1 @@
+//! Decisions: observations in, verdicts out.

@@ -1,0 +1,65 @@
+//! Agreed names and numbers: each has this one owner, whoever else needs it takes it from here.
+use std::time::Duration;
+
+/// Schema id of the report that `GET /v1/report` and `check -o json` give.
+pub const REPORT_SCHEMA: &str = "guardprobe.report/v1";
+
+/// Length of one round when the configuration says nothing.
+pub const INTERVAL: Duration = Duration::from_secs(15);
+/// Connect budget of one probe in a round. 2.5 s holds at least two SYNs on every kernel (retransmit after 1 s), so that one lost
+/// SYN does not look like a denial (research: SYN timing, measured on Linux 6.18).
+pub const TIMEOUT: Duration = Duration::from_millis(2500);
+/// The shortest connect budget that still holds two SYNs.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(1100);
+/// Lone connects between rounds.
+pub const SENTINEL: Duration = Duration::from_secs(1);
+/// The shortest sentinel period.
+pub const SENTINEL_MIN: Duration = Duration::from_millis(100);
+/// The window after process start in which a guard may still be on its way.
+pub const STARTUP: Duration = Duration::from_secs(30);
+/// The longest of any duration in the configuration: one day. Beyond that a figure is a mistake.
+pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the climb waits for a TLS handshake, or for an answer, once a connection stands.
+pub const CLIMB_TIMEOUT: Duration = Duration::from_secs(1);
+/// A must-not-connect control waits this many times as long as the target took to connect …
+pub const NEGATIVE_CONTROL_FACTOR: u32 = 10;
+/// … but at least this long.
+pub const NEGATIVE_CONTROL_MIN: Duration = Duration::from_millis(100);
+/// How old an endpoints file may be. The reporter rewrites it every 10 minutes.
+pub const ENDPOINTS_MAX_AGE: Duration = Duration::from_secs(60 * 60);
+/// How many addresses an endpoints file may hold; more, and it is refused as a whole.
+pub const ENDPOINTS_MAX_ADDRESSES: usize = 64;
+/// How many bytes of an endpoints file are read; a ConfigMap holds at most 1 MiB, 64 addresses need about 4 KiB.
+pub const ENDPOINTS_MAX_BYTES: u64 = 64 * 1024;
+/// How many bytes of a configuration file are read (the limit of the ConfigMap that carries it).
+pub const CONFIG_MAX_BYTES: u64 = 1024 * 1024;
+/// How many targets, and how many controls, a configuration may name.
+pub const TARGETS_MAX: usize = 32;
+/// How many addresses one target or control may name.
+pub const ADDRESSES_MAX: usize = 64;
+/// How many addresses of one name are tried.
+pub const NAME_ADDRESSES_MAX: usize = 16;
+
+/// Exit status: all targets blocked.
+pub const EXIT_BLOCKED: u8 = 0;
+/// Exit status: at least one target breached.
+pub const EXIT_BREACHED: u8 = 1;
+/// Exit status: wrong usage or configuration; nothing was sent.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit status: not proven (inconclusive or uncovered).
+pub const EXIT_NOT_PROVEN: u8 = 3;
+/// Exit status of `lab`: something was not judged as expected.
+pub const EXIT_LAB_UNEXPECTED: u8 = 1;
+/// Exit status of `lab`: this machine does not allow what the lab needs.
+pub const EXIT_LAB_UNABLE: u8 = 2;
+
+/// The name by which the API server's certificate is verified: every cluster puts it among the certificate's names.
+pub const API_SERVER_NAME: &str = "kubernetes.default.svc";
+/// Where the chart mounts the endpoints file.
+pub const ENDPOINTS_FILE: &str = "/etc/guardprobe/endpoints/endpoints.json";
+/// Where a pod may find its cluster's CA, in the order of looking: the chart's mount, then the service account's.
+pub const CA_FILES: [&str; 2] = ["/etc/guardprobe/ca/ca.crt", "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"];
+/// Where a pod with a service account finds its namespace.
+pub const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// The resolver configuration of the pod.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";

@@ -1,0 +1,210 @@
+//! What one probe saw.
+use super::address::Family;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// How far a probe got. The order is the order of the climb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// No connection.
+    None,
+    /// The TCP handshake completed.
+    Tcp,
+    /// The TLS handshake completed, whoever's the certificate.
+    Tls,
+    /// An HTTP answer came back.
+    Http,
+}
+
+impl Layer {
+    /// The word for it in reports and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Layer::None => "none",
+            Layer::Tcp => "tcp",
+            Layer::Tls => "tls",
+            Layer::Http => "http",
+        }
+    }
+}
+
+/// How one attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The handshake completed.
+    Connected,
+    /// Silence for the whole budget.
+    TimedOut,
+    /// An ICMP prohibition, port-unreachable or protocol-unreachable came back.
+    Rejected,
+    /// A reset came back: from the host, or from something that speaks for it.
+    Refused,
+    /// No route, or ICMP host or net unreachable came back.
+    Unreachable,
+    /// This container's own kernel rules refused (synchronous EPERM, EACCES, EINVAL); its neighbours may be open.
+    DeniedLocally,
+    /// The prober's own fault: no descriptor, no buffer, no local port left.
+    LocalError,
+    /// The pod has no usable source address in that family; not tried.
+    Skipped,
+}
+
+impl Outcome {
+    /// All of them, in the order of the vocabulary.
+    pub const ALL: [Outcome; 8] = [
+        Outcome::Connected,
+        Outcome::TimedOut,
+        Outcome::Rejected,
+        Outcome::Refused,
+        Outcome::Unreachable,
+        Outcome::DeniedLocally,
+        Outcome::LocalError,
+        Outcome::Skipped,
+    ];
+
+    /// The word for it in reports and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Connected => "connected",
+            Outcome::TimedOut => "timed_out",
+            Outcome::Rejected => "rejected",
+            Outcome::Refused => "refused",
+            Outcome::Unreachable => "unreachable",
+            Outcome::DeniedLocally => "denied_locally",
+            Outcome::LocalError => "local_error",
+            Outcome::Skipped => "skipped",
+        }
+    }
+}
+
+/// Where an address came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Written in the configuration, or built into the kind.
+    Literal,
+    /// From the environment that the kubelet gives every pod.
+    Env,
+    /// From a name that was looked up in this round.
+    Dns,
+    /// From the endpoints file.
+    File,
+}
+
+impl Source {
+    /// The word for it in reports and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Literal => "literal",
+            Source::Env => "env",
+            Source::Dns => "dns",
+            Source::File => "file",
+        }
+    }
+}
+
+/// What was learnt of an open door by going on after the connection, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// It connects; no more was tried or learnt.
+    Connected,
+    /// It connects, then says nothing. For IMDS: the hop limit saves you, not the policy.
+    NoAnswer,
+    /// Something spoke.
+    Answered,
+    /// The expected certificate, or an answer that only the real target gives.
+    Identified,
+    /// IMDSv2 gave a token: credentials are one GET away.
+    TokenIssued,
+}
+
+impl Evidence {
+    /// The word for it in reports and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Evidence::Connected => "connected",
+            Evidence::NoAnswer => "no_answer",
+            Evidence::Answered => "answered",
+            Evidence::Identified => "identified",
+            Evidence::TokenIssued => "token_issued",
+        }
+    }
+}
+
+/// Who answered, as far as it can be proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Identity {
+    /// The target itself: a certificate of the expected CA, or an answer that only the real metadata service gives.
+    Proven,
+    /// A TLS handshake completed with a certificate that is not of the cluster's CA.
+    Wrong,
+}
+
+/// What one probe of one address saw. `latency_seconds` counts from the first packet to the outcome (for a time-out: the budget).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The address that was tried.
+    pub address: SocketAddr,
+    /// Its family.
+    pub family: Family,
+    /// Where the address came from.
+    pub source: Source,
+    /// How the attempt ended.
+    pub outcome: Outcome,
+    /// How far it got.
+    pub layer: Layer,
+    /// Seconds until the outcome was known; zero for what was not tried.
+    pub latency_seconds: f64,
+    /// The outcome in words: errno, ICMP type, code and sender, certificate, HTTP status. Never a body, never a token.
+    pub detail: Option<String>,
+    /// What the climb learnt; absent where there was no connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// Who answered, where that could be proved or disproved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// True for a Service's ClusterIP, which proves nothing alone: policy is evaluated after kube-proxy's DNAT.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub service: bool,
+    /// True when a control's answer is known to come from this very node, so that it proves little about the way out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub on_node: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Observation {
+    /// An attempt that ended before anything was learnt beyond its outcome.
+    pub fn new(address: SocketAddr, source: Source, outcome: Outcome) -> Self {
+        let layer = if outcome == Outcome::Connected { Layer::Tcp } else { Layer::None };
+        Observation {
+            address,
+            family: Family::of(address.ip()),
+            source,
+            outcome,
+            layer,
+            latency_seconds: 0.0,
+            detail: None,
+            evidence: None,
+            identity: None,
+            service: false,
+            on_node: false,
+        }
+    }
+
+    /// True when it reached layer `tcp` or further.
+    pub fn connected(&self) -> bool {
+        self.layer >= Layer::Tcp
+    }
+
+    /// True unless it was skipped.
+    pub fn tried(&self) -> bool {
+        self.outcome != Outcome::Skipped
+    }
+}

@@ -1,0 +1,127 @@
+//! The report: an agent's newest round with its verdicts, schema `guardprobe.report/v1`.
+use super::config::{Expect, Kind};
+use super::finding::{Reason, Verdict};
+use super::observation::{Evidence, Layer, Observation};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Whether the prober wears the guard's labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Wears the guard's labels and judges.
+    Agent,
+    /// Does not, and says only what it reached.
+    Witness,
+}
+
+/// One finished round and the state after it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Always [`super::names::REPORT_SCHEMA`].
+    pub schema: String,
+    /// The guard, `namespace/name`.
+    pub guard: String,
+    /// Agent or witness.
+    pub role: Role,
+    /// The node, as far as the pod was told.
+    pub node: Option<String>,
+    /// The pod, as far as it was told.
+    pub pod: Option<String>,
+    /// Version of the program.
+    pub version: String,
+    /// Hash of the configuration in force, to see skew across a fleet.
+    pub config_hash: String,
+    /// Revision of the endpoints file that this round used.
+    pub endpoints_revision: Option<String>,
+    /// Random id of this process: with `round` it orders reports without comparing clocks.
+    pub boot: String,
+    /// Number of the round in this boot, from 1.
+    pub round: u64,
+    /// When the round began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// Seconds between its end and the sending of this report.
+    pub age_seconds: f64,
+    /// Seconds between the beginnings of rounds.
+    pub interval_seconds: f64,
+    /// The worst verdict of the targets.
+    pub verdict: Verdict,
+    /// The targets, in the order of the configuration.
+    pub targets: Vec<TargetReport>,
+    /// The controls, in the order of the configuration, the default ones after them.
+    pub controls: Vec<ControlReport>,
+}
+
+/// What is known of one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetReport {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// The state after history.
+    pub verdict: Verdict,
+    /// What the newest round alone says.
+    pub finding: Verdict,
+    /// The reason of that finding.
+    pub reason: Reason,
+    /// The number of the rule that decided, as counted in the documentation of `guardprobe_core::judge::finding`.
+    pub rule: u8,
+    /// That rule and what it rests on, in words.
+    pub why: String,
+    /// Since when the verdict stands.
+    pub since: Timestamp,
+    /// The breach that is open, if one is.
+    pub opening: Option<Opening>,
+    /// The last closed ones, newest first.
+    pub recent: Vec<ClosedOpening>,
+    /// Seconds of the startup window in which it connected.
+    pub startup_exposure_seconds: f64,
+    /// Names in use that gave no address in this round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unresolved: Vec<String>,
+    /// What each probe saw.
+    pub observations: Vec<Observation>,
+}
+
+/// A record of one breach.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Opening {
+    /// Boot and sequence number.
+    pub id: String,
+    /// The first connection.
+    pub started: Timestamp,
+    /// The newest connection.
+    pub last_connected: Timestamp,
+    /// The furthest layer reached.
+    pub layer: Layer,
+    /// The strongest evidence.
+    pub evidence: Evidence,
+}
+
+/// A breach that is over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClosedOpening {
+    /// What it was.
+    #[serde(flatten)]
+    pub opening: Opening,
+    /// When it was over: the start of the first of the blocked rounds that closed it.
+    pub ended: Timestamp,
+    /// A single connection between rounds that no round confirmed: on record, but not a breach.
+    pub transient: bool,
+}
+
+/// What is known of one control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ControlReport {
+    /// Its name in the configuration, or that of the default.
+    pub name: String,
+    /// What it must do.
+    pub expect: Expect,
+    /// Whether it did; null when it was not tried.
+    pub held: Option<bool>,
+    /// What each probe saw.
+    pub observations: Vec<Observation>,
+}

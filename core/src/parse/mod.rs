@@ -1,0 +1,1 @@
+//! Bytes that come from outside, turned into words.
