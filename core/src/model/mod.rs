@@ -5,3 +5,4 @@ pub mod finding;
 pub mod names;
 pub mod observation;
 pub mod report;
+pub mod round;

@@ -1,0 +1,411 @@
+//! Every rule as a row, and properties that hold for whatever a round may bring.
+use super::*;
+use crate::model::config::{ControlKind, Expect};
+use crate::model::finding::Verdict;
+use crate::model::observation::Source;
+use proptest::prelude::*;
+use std::net::SocketAddr;
+
+const V4: &str = "10.9.0.1:443";
+const V4_OTHER: &str = "10.9.0.2:443";
+const V6: &str = "[2001:db8::1]:443";
+
+fn seen(address: &str, outcome: Outcome) -> Observation {
+    Observation::new(address.parse().expect("an address"), Source::Literal, outcome)
+}
+
+fn open_with(address: &str, evidence: Evidence, identity: Option<Identity>) -> Observation {
+    Observation { evidence: Some(evidence), identity, ..seen(address, Outcome::Connected) }
+}
+
+fn service(address: &str, outcome: Outcome) -> Observation {
+    Observation { service: true, source: Source::Env, ..seen(address, outcome) }
+}
+
+fn target(kind: Kind, observations: Vec<Observation>) -> TargetRound {
+    TargetRound { name: "t".into(), kind, observations, unresolved: Vec::new(), stale: None }
+}
+
+fn tcp(observations: Vec<Observation>) -> TargetRound {
+    target(Kind::Tcp, observations)
+}
+
+fn control(expect: Expect, observations: Vec<Observation>) -> ControlRound {
+    ControlRound { name: "c".into(), expect, kind: ControlKind::Tcp, observations, unresolved: Vec::new() }
+}
+
+fn reach(address: &str, outcome: Outcome) -> ControlRound {
+    control(Expect::MustReach, vec![seen(address, outcome)])
+}
+
+fn nowhere(address: &str, outcome: Outcome) -> ControlRound {
+    control(Expect::MustNotConnect, vec![seen(address, outcome)])
+}
+
+/// A resolver that answers over IPv4, somewhere else than on this node.
+fn dns4() -> ControlRound {
+    reach("10.100.0.10:53", Outcome::Connected)
+}
+
+fn found(target: &TargetRound, controls: &[ControlRound]) -> (String, u8) {
+    let judged = judge(target, controls, Attribution::Weak);
+    assert!(!judged.why.is_empty());
+    (judged.finding.to_string(), judged.rule)
+}
+
+#[track_caller]
+fn expect(target: &TargetRound, controls: &[ControlRound], finding: &str, rule: u8) {
+    assert_eq!(found(target, controls), (finding.to_owned(), rule), "{target:#?}\n{controls:#?}");
+}
+
+#[test]
+fn rule_1_one_connection_is_a_breach() {
+    let silent = nowhere("198.51.100.7:443", Outcome::TimedOut);
+    expect(&tcp(vec![seen(V4, Outcome::Connected)]), &[dns4(), silent.clone()], "breached: connected", 1);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut), seen(V4_OTHER, Outcome::Connected)]), &[silent], "breached: connected", 1);
+}
+
+#[test]
+fn rule_1_holds_when_the_negative_control_could_not_be_tried_and_says_so() {
+    for outcome in [Outcome::LocalError, Outcome::Skipped, Outcome::DeniedLocally] {
+        let judged = judge(&tcp(vec![seen(V4, Outcome::Connected)]), &[nowhere("198.51.100.7:443", outcome)], Attribution::Weak);
+        assert_eq!((judged.finding, judged.rule), (Finding::Breached(Evidence::Connected), 1));
+        assert!(judged.why.contains("could not be tried"), "{}", judged.why);
+    }
+    let judged = judge(&tcp(vec![seen(V4, Outcome::Connected)]), &[], Attribution::Weak);
+    assert!(judged.why.contains("could not be tried"), "{}", judged.why);
+}
+
+#[test]
+fn rule_1_any_end_of_the_negative_control_but_a_connection_lets_the_breach_stand() {
+    for outcome in [Outcome::TimedOut, Outcome::Rejected, Outcome::Refused, Outcome::Unreachable] {
+        let judged = judge(&tcp(vec![seen(V4, Outcome::Connected)]), &[nowhere("198.51.100.7:443", outcome)], Attribution::Weak);
+        assert_eq!((judged.finding, judged.rule), (Finding::Breached(Evidence::Connected), 1));
+        assert!(judged.why.contains("nothing connected where nothing lives"), "{}", judged.why);
+    }
+}
+
+#[test]
+fn rule_1_breach_wins_over_every_doubt() {
+    let mut mixed = tcp(vec![
+        seen(V4, Outcome::Connected),
+        seen(V4_OTHER, Outcome::LocalError),
+        seen(V6, Outcome::DeniedLocally),
+        seen("10.9.0.3:443", Outcome::Refused),
+    ]);
+    mixed.unresolved = vec!["x".into()];
+    mixed.stale = Some("missing".into());
+    expect(&mixed, &[reach("10.100.0.10:53", Outcome::TimedOut)], "breached: connected", 1);
+}
+
+#[test]
+fn rule_1_the_strongest_evidence_is_told() {
+    let two =
+        tcp(vec![open_with(V4, Evidence::NoAnswer, None), open_with(V4_OTHER, Evidence::TokenIssued, Some(Identity::Proven))]);
+    expect(&two, &[], "breached: token_issued", 1);
+}
+
+#[test]
+fn rule_1_exception_another_ca_at_an_api_address_is_wrong_identity() {
+    let other_ca = || open_with(V4, Evidence::Answered, Some(Identity::Wrong));
+    expect(&target(Kind::KubeApi, vec![other_ca()]), &[dns4()], "inconclusive: wrong_identity", 1);
+    expect(&target(Kind::Tls, vec![other_ca()]), &[dns4()], "breached: answered", 1);
+    let and_the_real_one = vec![other_ca(), open_with(V4_OTHER, Evidence::Identified, Some(Identity::Proven))];
+    expect(&target(Kind::KubeApi, and_the_real_one), &[], "breached: identified", 1);
+    let and_a_silent_one = vec![other_ca(), open_with(V4_OTHER, Evidence::NoAnswer, None)];
+    expect(&target(Kind::KubeApi, and_a_silent_one), &[], "breached: no_answer", 1);
+}
+
+#[test]
+fn rule_2_whoever_answers_everywhere_proves_nothing() {
+    let everywhere = nowhere("198.51.100.7:443", Outcome::Connected);
+    expect(&tcp(vec![seen(V4, Outcome::Connected)]), &[dns4(), everywhere.clone()], "inconclusive: intercepted", 2);
+    let other_ca = open_with(V4, Evidence::Answered, Some(Identity::Wrong));
+    expect(&target(Kind::KubeApi, vec![other_ca]), &[everywhere], "inconclusive: intercepted", 2);
+}
+
+#[test]
+fn rule_2_a_proven_identity_is_a_breach_all_the_same() {
+    let everywhere = nowhere("198.51.100.7:443", Outcome::Connected);
+    let real = open_with(V4, Evidence::Identified, Some(Identity::Proven));
+    expect(&target(Kind::KubeApi, vec![real.clone()]), &[everywhere.clone()], "breached: identified", 2);
+    let beside_a_wrong_one = vec![open_with(V4_OTHER, Evidence::Answered, Some(Identity::Wrong)), real];
+    expect(&target(Kind::KubeApi, beside_a_wrong_one), &[everywhere], "breached: identified", 2);
+}
+
+#[test]
+fn rule_2_the_negative_control_speaks_for_its_own_port_and_family_only() {
+    for elsewhere in ["198.51.100.7:80", "[100::7]:443"] {
+        expect(&tcp(vec![seen(V4, Outcome::Connected)]), &[nowhere(elsewhere, Outcome::Connected)], "breached: connected", 1);
+    }
+}
+
+#[test]
+fn rule_2_one_connection_among_several_negative_controls_is_enough() {
+    let both = control(
+        Expect::MustNotConnect,
+        vec![seen("198.51.100.7:443", Outcome::TimedOut), seen("198.51.100.8:443", Outcome::Connected)],
+    );
+    expect(&tcp(vec![seen(V4, Outcome::Connected)]), &[both.clone()], "inconclusive: intercepted", 2);
+    let reversed = control(Expect::MustNotConnect, both.observations.into_iter().rev().collect());
+    expect(&tcp(vec![seen(V4, Outcome::Connected)]), &[reversed], "inconclusive: intercepted", 2);
+}
+
+#[test]
+fn rule_3_the_probers_own_fault_comes_before_local_rules() {
+    let both = tcp(vec![seen(V4, Outcome::DeniedLocally), seen(V4_OTHER, Outcome::LocalError)]);
+    expect(&both, &[dns4()], "inconclusive: local_error", 3);
+    expect(
+        &tcp(vec![seen(V4, Outcome::DeniedLocally), seen(V6, Outcome::TimedOut)]),
+        &[dns4()],
+        "inconclusive: denied_locally",
+        3,
+    );
+}
+
+#[test]
+fn rule_3_comes_before_a_failed_control() {
+    let dead = reach("10.100.0.10:53", Outcome::LocalError);
+    expect(&tcp(vec![seen(V4, Outcome::LocalError)]), &[dead], "inconclusive: local_error", 3);
+}
+
+#[test]
+fn rule_3_tells_what_the_kernel_said() {
+    let full = Observation { detail: Some("EMFILE".into()), ..seen(V4, Outcome::LocalError) };
+    assert!(judge(&tcp(vec![full]), &[], Attribution::Weak).why.contains("EMFILE"));
+}
+
+#[test]
+fn rule_4_a_dead_control_proves_nothing_in_its_own_family() {
+    let dead = || reach("10.100.0.10:53", Outcome::TimedOut);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dead()], "inconclusive: control_failed", 4);
+    expect(&tcp(vec![seen(V4, Outcome::Rejected)]), &[dead()], "inconclusive: control_failed", 4);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dead(), dns4()], "blocked: silence", 7);
+    expect(&tcp(vec![seen(V6, Outcome::TimedOut)]), &[dead()], "blocked: weak", 7);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut), seen(V6, Outcome::TimedOut)]), &[dead()], "inconclusive: control_failed", 4);
+    let six_dead = reach("[2001:db8::53]:53", Outcome::Unreachable);
+    expect(
+        &tcp(vec![seen(V4, Outcome::TimedOut), seen(V6, Outcome::TimedOut)]),
+        &[dns4(), six_dead],
+        "inconclusive: control_failed",
+        4,
+    );
+}
+
+#[test]
+fn rule_4_ignores_families_that_were_not_tried() {
+    let dead = reach("10.100.0.10:53", Outcome::TimedOut);
+    expect(&tcp(vec![seen(V4, Outcome::Skipped), seen(V6, Outcome::TimedOut)]), &[dead], "blocked: weak", 7);
+    let skipped = reach("[2001:db8::53]:53", Outcome::Skipped);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns4(), skipped], "blocked: silence", 7);
+}
+
+#[test]
+fn rule_4_a_control_whose_name_does_not_resolve_has_failed_in_each_family() {
+    let mut nameless = control(Expect::MustReach, Vec::new());
+    nameless.unresolved = vec!["canary.example".into()];
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[nameless.clone()], "inconclusive: control_failed", 4);
+    expect(&tcp(vec![seen(V6, Outcome::TimedOut)]), &[nameless.clone()], "inconclusive: control_failed", 4);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[nameless, dns4()], "blocked: silence", 7);
+}
+
+#[test]
+fn rule_4_a_dns_control_wants_an_answer() {
+    let mut dns = dns4();
+    dns.kind = ControlKind::Dns;
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns.clone()], "inconclusive: control_failed", 4);
+    dns.observations[0].evidence = Some(Evidence::Answered);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns], "blocked: silence", 7);
+}
+
+#[test]
+fn rule_5_missing_addresses_are_never_fine() {
+    let mut missing = tcp(vec![seen(V4, Outcome::TimedOut)]);
+    missing.stale = Some("not there".into());
+    expect(&missing, &[dns4()], "inconclusive: stale_addresses", 5);
+    missing.unresolved = vec!["vault.example".into()];
+    expect(&missing, &[dns4()], "inconclusive: resolve_failed", 5);
+    expect(&tcp(vec![]), &[dns4()], "inconclusive: no_addresses", 5);
+    expect(&tcp(vec![seen(V6, Outcome::Skipped)]), &[dns4()], "inconclusive: no_addresses", 5);
+}
+
+#[test]
+fn rule_5_comes_after_rule_4_and_before_rule_6() {
+    let mut missing = tcp(vec![seen(V4, Outcome::Refused)]);
+    missing.unresolved = vec!["vault.example".into()];
+    expect(&missing, &[dns4()], "inconclusive: resolve_failed", 5);
+    expect(&missing, &[reach("10.100.0.10:53", Outcome::TimedOut)], "inconclusive: control_failed", 4);
+}
+
+#[test]
+fn rule_6_reset_alone_is_inconclusive() {
+    expect(&tcp(vec![seen(V4, Outcome::Refused)]), &[dns4()], "inconclusive: refused", 6);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut), seen(V4_OTHER, Outcome::Refused)]), &[dns4()], "inconclusive: refused", 6);
+}
+
+#[test]
+fn rule_7_attribution_is_that_of_the_weakest_address() {
+    expect(&tcp(vec![seen(V4, Outcome::Rejected)]), &[], "blocked: rejected", 7);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns4()], "blocked: silence", 7);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[], "blocked: weak", 7);
+    expect(&tcp(vec![seen(V4, Outcome::Unreachable)]), &[dns4()], "blocked: weak", 7);
+    expect(&tcp(vec![seen(V4, Outcome::Rejected), seen(V4_OTHER, Outcome::TimedOut)]), &[dns4()], "blocked: silence", 7);
+    expect(&tcp(vec![seen(V4, Outcome::Rejected), seen(V6, Outcome::TimedOut)]), &[dns4()], "blocked: weak", 7);
+}
+
+#[test]
+fn rule_7_a_control_on_this_very_node_proves_little() {
+    let node_local = reach("169.254.20.10:53", Outcome::Connected);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[node_local.clone()], "blocked: weak", 7);
+    let mut named = dns4();
+    named.observations[0].on_node = true;
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[named.clone()], "blocked: weak", 7);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[named, node_local, dns4()], "blocked: silence", 7);
+}
+
+#[test]
+fn rule_7_a_service_address_proves_nothing_alone() {
+    let api = |observations| target(Kind::KubeApi, observations);
+    expect(&api(vec![service(V4, Outcome::TimedOut)]), &[dns4()], "blocked: weak", 7);
+    expect(&api(vec![service(V4, Outcome::Rejected)]), &[dns4()], "blocked: weak", 7);
+    let with = |own, endpoint| api(vec![service(V4, own), seen(V4_OTHER, endpoint)]);
+    expect(&with(Outcome::TimedOut, Outcome::TimedOut), &[dns4()], "blocked: silence", 7);
+    expect(&with(Outcome::Rejected, Outcome::Rejected), &[dns4()], "blocked: silence", 7);
+    expect(&with(Outcome::Rejected, Outcome::Rejected), &[], "blocked: weak", 7);
+}
+
+#[test]
+fn less_proof_than_asked_for_is_unproved() {
+    let silent = tcp(vec![seen(V4, Outcome::TimedOut)]);
+    let with = |proof| judge(&silent, &[dns4()], proof).finding;
+    assert_eq!(with(Attribution::Silence), Finding::Blocked(Attribution::Silence));
+    assert_eq!(with(Attribution::Rejected), Finding::Inconclusive(Doubt::Unproved));
+    assert_eq!(with(Attribution::Witnessed), Finding::Inconclusive(Doubt::Unproved));
+    let open = judge(&tcp(vec![seen(V4, Outcome::Connected)]), &[], Attribution::Witnessed).finding;
+    assert_eq!(open, Finding::Breached(Evidence::Connected));
+}
+
+#[test]
+fn the_furthest_layer_is_that_of_any_address() {
+    let http = Observation { layer: Layer::Http, ..seen(V4, Outcome::Connected) };
+    assert_eq!(furthest(&tcp(vec![http, seen(V4_OTHER, Outcome::TimedOut)])), Layer::Http);
+    assert_eq!(furthest(&tcp(vec![])), Layer::None);
+}
+
+#[test]
+fn why_names_the_address_that_decided() {
+    let why = |observations, controls: &[ControlRound]| judge(&tcp(observations), controls, Attribution::Weak).why;
+    assert!(why(vec![seen(V4_OTHER, Outcome::TimedOut), seen(V4, Outcome::Connected)], &[]).contains(V4));
+    assert!(why(vec![seen(V4_OTHER, Outcome::Refused), seen(V4, Outcome::TimedOut)], &[]).contains(V4_OTHER));
+    assert!(why(vec![seen(V6, Outcome::Skipped)], &[]).contains("no usable source address"));
+    assert!(why(vec![], &[]).contains("no address is known"));
+    assert!(why(vec![seen(V6, Outcome::TimedOut)], &[reach("[2001:db8::53]:53", Outcome::TimedOut)]).contains("IPv6"));
+}
+
+fn any_observation() -> impl Strategy<Value = Observation> {
+    let hosts = ["10.9.0.1", "10.9.0.2", "169.254.169.254", "2001:db8::1", "fe80::1"];
+    let evidence = [Evidence::Connected, Evidence::NoAnswer, Evidence::Answered, Evidence::Identified, Evidence::TokenIssued];
+    let identity = prop_oneof![Just(None), Just(Some(Identity::Proven)), Just(Some(Identity::Wrong))];
+    let outcome = prop::sample::select(Outcome::ALL.to_vec());
+    let fields =
+        (prop::sample::select(hosts.to_vec()), prop_oneof![Just(80u16), Just(443)], outcome, any::<bool>(), any::<bool>());
+    (fields, identity, prop::sample::select(evidence.to_vec())).prop_map(
+        |((host, port, outcome, service, on_node), identity, evidence)| {
+            let address = SocketAddr::new(host.parse().expect("an address"), port);
+            let plain = Observation { service, on_node, ..Observation::new(address, Source::Literal, outcome) };
+            if outcome == Outcome::Connected { Observation { evidence: Some(evidence), identity, ..plain } } else { plain }
+        },
+    )
+}
+
+fn any_control() -> impl Strategy<Value = ControlRound> {
+    let expect = prop_oneof![Just(Expect::MustReach), Just(Expect::MustNotConnect)];
+    let kind = prop_oneof![Just(ControlKind::Tcp), Just(ControlKind::Dns), Just(ControlKind::Reporter)];
+    let unresolved = prop::collection::vec(Just("name".to_owned()), 0..2);
+    (expect, kind, prop::collection::vec(any_observation(), 0..4), unresolved).prop_map(
+        |(expect, kind, observations, unresolved)| ControlRound { name: "c".into(), expect, kind, observations, unresolved },
+    )
+}
+
+fn any_target() -> impl Strategy<Value = TargetRound> {
+    let kind = prop::sample::select(Kind::ALL.to_vec());
+    let unresolved = prop::collection::vec(Just("name".to_owned()), 0..2);
+    let stale = prop_oneof![Just(None), Just(Some("old".to_owned()))];
+    (kind, prop::collection::vec(any_observation(), 0..6), unresolved, stale).prop_map(
+        |(kind, observations, unresolved, stale)| TargetRound { name: "t".into(), kind, observations, unresolved, stale },
+    )
+}
+
+fn any_proof() -> impl Strategy<Value = Attribution> {
+    prop::sample::select(Attribution::ALL.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn nothing_but_a_connection_makes_a_breach(t in any_target(), c in prop::collection::vec(any_control(), 0..4), proof in any_proof()) {
+        let breached = judge(&t, &c, proof).finding.verdict() == Verdict::Breached;
+        prop_assert!(!breached || t.observations.iter().any(Observation::connected));
+    }
+
+    #[test]
+    fn a_connection_is_never_blocked(t in any_target(), c in prop::collection::vec(any_control(), 0..4), proof in any_proof()) {
+        let blocked = judge(&t, &c, proof).finding.verdict() == Verdict::Blocked;
+        prop_assert!(!blocked || !t.observations.iter().any(Observation::connected));
+    }
+
+    #[test]
+    fn a_connection_that_nothing_contests_is_a_breach(mut t in any_target(), c in prop::collection::vec(any_control(), 0..4)) {
+        t.kind = Kind::Tcp;
+        let contested = |seen: &Observation| control::negative(&c, seen) == Negative::Connected;
+        let proof = t.observations.iter().any(|seen| seen.connected() && !contested(seen));
+        prop_assert!(!proof || judge(&t, &c, Attribution::Weak).finding.verdict() == Verdict::Breached);
+    }
+
+    #[test]
+    fn no_dead_family_local_error_or_missing_address_is_ever_blocked(
+        t in any_target(), c in prop::collection::vec(any_control(), 0..4), proof in any_proof()
+    ) {
+        let tried: Vec<_> = t.observations.iter().filter(|seen| seen.tried()).collect();
+        let dead = Family::ALL.into_iter().any(|family| {
+            let must: Vec<_> = c.iter().filter(|c| c.expect == Expect::MustReach).collect();
+            let mine = must.iter().flat_map(|c| c.observations.iter().map(|o| (c.kind, o))).filter(|(_, o)| o.family == family && o.tried());
+            let mine: Vec<_> = mine.collect();
+            let ok = |(kind, o): &(ControlKind, &Observation)| match kind {
+                ControlKind::Dns => o.evidence.is_some_and(|e| e >= Evidence::Answered),
+                _ => o.outcome == Outcome::Connected,
+            };
+            !mine.is_empty() && !mine.iter().any(ok) && tried.iter().any(|seen| seen.family == family)
+        });
+        let failed = tried.iter().any(|seen| matches!(seen.outcome, Outcome::LocalError | Outcome::DeniedLocally | Outcome::Refused));
+        let missing = tried.is_empty() || !t.unresolved.is_empty() || t.stale.is_some();
+        let blocked = judge(&t, &c, proof).finding.verdict() == Verdict::Blocked;
+        prop_assert!(!blocked || !(dead || failed || missing));
+    }
+
+    #[test]
+    fn the_finding_does_not_depend_on_the_order_of_addresses(
+        t in any_target(), c in prop::collection::vec(any_control(), 0..4), proof in any_proof(), seed in any::<u64>()
+    ) {
+        let judged = judge(&t, &c, proof);
+        let (mut t, mut c) = (t, c);
+        let turn = |len: usize| if len == 0 { 0 } else { usize::try_from(seed % len as u64).unwrap() };
+        let by = turn(t.observations.len());
+        t.observations.rotate_left(by);
+        t.observations.reverse();
+        let by = turn(c.len());
+        c.rotate_left(by);
+        for control in &mut c {
+            control.observations.reverse();
+        }
+        let again = judge(&t, &c, proof);
+        prop_assert_eq!((judged.finding, judged.rule), (again.finding, again.rule));
+    }
+
+    #[test]
+    fn more_proof_asked_for_never_makes_it_better(t in any_target(), c in prop::collection::vec(any_control(), 0..4)) {
+        let verdicts: Vec<_> = Attribution::ALL.into_iter().map(|proof| judge(&t, &c, proof).finding.verdict()).collect();
+        prop_assert!(verdicts.is_sorted(), "{:?}", verdicts);
+    }
+}
