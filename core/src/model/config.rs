@@ -4,8 +4,9 @@
 use super::address::HostPort;
 use super::finding::Attribution;
 use super::names;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, transform::RecursiveTransform};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
 
 /// What a target is: it says which addresses are built in, and what is asked once a connection stands.
@@ -99,6 +100,20 @@ pub enum ControlKind {
     Reporter,
 }
 
+impl ControlKind {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [ControlKind; 3] = [ControlKind::Tcp, ControlKind::Dns, ControlKind::Reporter];
+
+    /// The word for it in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ControlKind::Tcp => "tcp",
+            ControlKind::Dns => "dns",
+            ControlKind::Reporter => "reporter",
+        }
+    }
+}
+
 /// What a control must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -125,23 +140,26 @@ impl Expect {
 #[schemars(title = "guardprobe configuration", deny_unknown_fields)]
 pub struct Config {
     /// The guard that this configuration proves, namespace/name; without a slash it takes the pod's namespace.
-    #[schemars(default, regex(pattern = r"^([a-z0-9.-]+/)?[a-z0-9.-]+$"))]
+    #[schemars(
+        with = "Option<String>",
+        regex(pattern = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
+    )]
     pub guard: String,
     /// One round.
     #[serde(serialize_with = "duration")]
-    #[schemars(with = "String", default = "defaults::interval")]
+    #[schemars(with = "Option<String>", extend("default" = write_duration(names::INTERVAL)))]
     pub interval: Duration,
     /// Connect budget of one probe in a round: at least 1.1s (two SYNs), at most the interval.
     #[serde(serialize_with = "duration")]
-    #[schemars(with = "String", default = "defaults::timeout")]
+    #[schemars(with = "Option<String>", extend("default" = write_duration(names::TIMEOUT)))]
     pub timeout: Duration,
     /// Lone connects between rounds: a period of at least 100ms, or off.
     #[serde(serialize_with = "optional_duration")]
-    #[schemars(with = "String", default = "defaults::sentinel")]
+    #[schemars(with = "Option<String>", extend("default" = write_duration(names::SENTINEL)))]
     pub sentinel: Option<Duration>,
     /// The window after process start in which the guard may still be on its way.
     #[serde(serialize_with = "duration")]
-    #[schemars(with = "String", default = "defaults::startup")]
+    #[schemars(with = "Option<String>", extend("default" = write_duration(names::STARTUP)))]
     pub startup: Duration,
     /// The least attribution accepted as blocked.
     #[schemars(default = "defaults::proof")]
@@ -168,13 +186,16 @@ pub struct Target {
     #[schemars(with = "Option<Vec<String>>", length(min = 1, max = 64))]
     pub addresses: Vec<HostPort>,
     /// kube-api only: the endpoints file that the reporter keeps.
+    #[schemars(length(min = 1))]
     pub endpoints_file: Option<PathBuf>,
     /// kube-api, tls, http: PEM file of the CA that the target's certificate must be of.
+    #[schemars(length(min = 1))]
     pub ca_file: Option<PathBuf>,
     /// tls, http: the name that the certificate must carry, and the SNI that is sent.
+    #[schemars(length(min = 1, max = 253))]
     pub server_name: Option<String>,
     /// http only: the path that is asked for.
-    #[schemars(regex(pattern = r"^/"))]
+    #[schemars(regex(pattern = r"^/[!-~]*$"), length(max = 1024))]
     pub path: Option<String>,
     /// kube-api only: host:port of the cluster's public endpoint, tried as well.
     #[schemars(with = "Option<String>")]
@@ -220,7 +241,18 @@ pub struct Control {
 
 /// The JSON Schema (2020-12) of the configuration file.
 pub fn json_schema() -> serde_json::Value {
-    schemars::schema_for!(Config).to_value()
+    let settings = schemars::generate::SchemaSettings::draft2020_12().with_transform(RecursiveTransform(without_null));
+    settings.into_generator().into_root_schema_for::<Config>().to_value()
+}
+
+/// A key may be left out, but not be there with nothing: `Option` is no nullable type in the file.
+fn without_null(schema: &mut Schema) {
+    let Some(Value::Array(types)) = schema.get_mut("type") else { return };
+    types.retain(|word| word != "null");
+    if let [only] = types.as_slice() {
+        let only = only.clone();
+        schema.insert("type".to_owned(), only);
+    }
 }
 
 /// A duration as the configuration writes it: `15s`, `2500ms`.
@@ -240,18 +272,6 @@ fn optional_duration<S: serde::Serializer>(value: &Option<Duration>, to: S) -> R
 mod defaults {
     use super::*;
 
-    pub(super) fn interval() -> String {
-        write_duration(names::INTERVAL)
-    }
-    pub(super) fn timeout() -> String {
-        write_duration(names::TIMEOUT)
-    }
-    pub(super) fn sentinel() -> String {
-        write_duration(names::SENTINEL)
-    }
-    pub(super) fn startup() -> String {
-        write_duration(names::STARTUP)
-    }
     pub(super) fn proof() -> Attribution {
         Attribution::Weak
     }

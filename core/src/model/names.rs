@@ -63,3 +63,7 @@ pub const CA_FILES: [&str; 2] = ["/etc/guardprobe/ca/ca.crt", "/var/run/secrets/
 pub const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 /// The resolver configuration of the pod.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// What a prober asks the reporter's Service for, where that is a must-reach control.
+pub const REACH_PATH: &str = "/v1/reach";
+/// The header in which the reporter names the node it runs on.
+pub const NODE_HEADER: &str = "guardprobe-node";

@@ -128,7 +128,7 @@ fn rule_2_whoever_answers_everywhere_proves_nothing() {
 fn rule_2_a_proven_identity_is_a_breach_all_the_same() {
     let everywhere = nowhere("198.51.100.7:443", Outcome::Connected);
     let real = open_with(V4, Evidence::Identified, Some(Identity::Proven));
-    expect(&target(Kind::KubeApi, vec![real.clone()]), &[everywhere.clone()], "breached: identified", 2);
+    expect(&target(Kind::KubeApi, vec![real.clone()]), std::slice::from_ref(&everywhere), "breached: identified", 2);
     let beside_a_wrong_one = vec![open_with(V4_OTHER, Evidence::Answered, Some(Identity::Wrong)), real];
     expect(&target(Kind::KubeApi, beside_a_wrong_one), &[everywhere], "breached: identified", 2);
 }
@@ -146,7 +146,7 @@ fn rule_2_one_connection_among_several_negative_controls_is_enough() {
         Expect::MustNotConnect,
         vec![seen("198.51.100.7:443", Outcome::TimedOut), seen("198.51.100.8:443", Outcome::Connected)],
     );
-    expect(&tcp(vec![seen(V4, Outcome::Connected)]), &[both.clone()], "inconclusive: intercepted", 2);
+    expect(&tcp(vec![seen(V4, Outcome::Connected)]), std::slice::from_ref(&both), "inconclusive: intercepted", 2);
     let reversed = control(Expect::MustNotConnect, both.observations.into_iter().rev().collect());
     expect(&tcp(vec![seen(V4, Outcome::Connected)]), &[reversed], "inconclusive: intercepted", 2);
 }
@@ -256,7 +256,7 @@ fn rule_7_attribution_is_that_of_the_weakest_address() {
 #[test]
 fn rule_7_a_control_on_this_very_node_proves_little() {
     let node_local = reach("169.254.20.10:53", Outcome::Connected);
-    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[node_local.clone()], "blocked: weak", 7);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), std::slice::from_ref(&node_local), "blocked: weak", 7);
     let mut named = dns4();
     named.observations[0].on_node = true;
     expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[named.clone()], "blocked: weak", 7);

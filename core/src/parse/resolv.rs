@@ -1,0 +1,89 @@
+//! What the pod's resolv.conf says about its cluster.
+//!
+//! Read leniently, by the crate that the resolver itself uses: a line that it does not know is passed over, as glibc does.
+use resolv_conf::Config;
+use std::net::IpAddr;
+
+/// How many name servers glibc uses (`MAXNS` in resolv.h); the rest are never asked.
+const NAMESERVERS_MAX: usize = 3;
+
+/// The cluster's domain: `X` of the first search entry `svc.X` or `NAMESPACE.svc.X`, such as `cluster.local`.
+pub fn cluster_domain(resolv_conf: &str) -> Option<String> {
+    search(resolv_conf).iter().find_map(|entry| Some(service_domain(entry)?.1))
+}
+
+/// The pod's namespace: of the first search entry `NAMESPACE.svc.X`.
+pub fn namespace(resolv_conf: &str) -> Option<String> {
+    search(resolv_conf).iter().find_map(|entry| service_domain(entry)?.0)
+}
+
+/// The name servers that are asked: the first three, without those whose address needs a scope (`fe80::1%eth0`).
+pub fn nameservers(resolv_conf: &str) -> Vec<IpAddr> {
+    let servers = read(resolv_conf).nameservers;
+    let unscoped = |server: resolv_conf::ScopedIp| match server {
+        resolv_conf::ScopedIp::V4(ip) => Some(IpAddr::V4(ip)),
+        resolv_conf::ScopedIp::V6(ip, None) => Some(IpAddr::V6(ip)),
+        resolv_conf::ScopedIp::V6(_, Some(_)) => None,
+    };
+    servers.into_iter().take(NAMESERVERS_MAX).filter_map(unscoped).collect()
+}
+
+fn read(resolv_conf: &str) -> Config {
+    Config::parse_with_errors(resolv_conf.as_bytes()).0
+}
+
+fn search(resolv_conf: &str) -> Vec<String> {
+    read(resolv_conf).get_last_search_or_domain().cloned().collect()
+}
+
+/// Namespace, where there is one, and domain of a search entry that is of a cluster's services.
+fn service_domain(entry: &str) -> Option<(Option<String>, String)> {
+    let entry = entry.trim_end_matches('.').to_ascii_lowercase();
+    if let Some(domain) = entry.strip_prefix("svc.") {
+        return Some((None, domain.to_owned()));
+    }
+    let (namespace, domain) = entry.split_once(".svc.")?;
+    super::values::is_dns_label(namespace).then(|| (Some(namespace.to_owned()), domain.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: &str =
+        "search apps.svc.cluster.local svc.cluster.local cluster.local eu.internal\nnameserver 10.100.0.10\noptions ndots:5\n";
+
+    #[test]
+    fn a_pods_file_tells_namespace_domain_and_name_server() {
+        assert_eq!(namespace(POD).as_deref(), Some("apps"));
+        assert_eq!(cluster_domain(POD).as_deref(), Some("cluster.local"));
+        assert_eq!(nameservers(POD), ["10.100.0.10".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn a_laptops_file_tells_neither() {
+        for text in
+            ["", "nameserver 127.0.0.53\nsearch home.example\n", "search\n", "svc.cluster.local", "search svc", "search .svc.x"]
+        {
+            assert_eq!((namespace(text), cluster_domain(text)), (None, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_domain_alone_is_enough_and_the_last_search_line_counts() {
+        let text = "search a.svc.old\nsearch svc.corp.example.\n";
+        assert_eq!((namespace(text), cluster_domain(text)), (None, Some("corp.example".to_owned())));
+    }
+
+    #[test]
+    fn odd_lines_do_not_hide_the_others() {
+        let text = "options made-up:1\nnameserver nonsense\n; c\nnameserver 10.0.0.1 # here\nnameserver fd00::10\nnonsense";
+        assert_eq!(nameservers(text), ["10.0.0.1".parse::<IpAddr>().unwrap(), "fd00::10".parse().unwrap()]);
+    }
+
+    #[test]
+    fn scoped_name_servers_and_the_fourth_are_left_out() {
+        let text = "nameserver fe80::1%eth0\nnameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n";
+        assert_eq!(nameservers(text), ["10.0.0.1".parse::<IpAddr>().unwrap(), "10.0.0.2".parse().unwrap()]);
+    }
+}
