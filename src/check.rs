@@ -1,0 +1,215 @@
+//! `guardprobe check`: one round, here, now.
+#![expect(clippy::disallowed_methods, reason = "a round begins and ends at the edge")]
+use crate::probe::pod::{self, Pod};
+use crate::probe::round::Prober;
+use crate::show;
+use clap::{Args, ValueEnum};
+use guardprobe_core::judge::{control, finding};
+use guardprobe_core::model::config::{Config, Target};
+use guardprobe_core::model::finding::{Attribution, Finding, Verdict};
+use guardprobe_core::model::names;
+use guardprobe_core::model::report::{ControlReport, Opening, Report, Role, TargetReport};
+use guardprobe_core::model::round::{Round, TargetRound};
+use guardprobe_core::parse::config as parse;
+use jiff::Timestamp;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Configuration file; without one the targets are imds and kube-api, with what a pod finds around itself.
+    #[arg(short, long, value_name = "FILE", env = "GUARDPROBE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A quick question about one TCP address, such as vault=10.0.0.5:8200; replaces the targets. May be repeated.
+    #[arg(long = "target", value_name = "NAME=HOST:PORT", value_parser = parse::target_flag)]
+    pub targets: Vec<Target>,
+    /// The least attribution accepted as blocked: weak, silence, rejected or witnessed (which only the reporter can tell).
+    #[arg(long, value_name = "LEVEL", env = "GUARDPROBE_PROOF")]
+    pub proof: Option<Attribution>,
+    /// What to print.
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Table, env = "GUARDPROBE_OUTPUT")]
+    pub output: Output,
+}
+
+/// Formats of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// The report, schema guardprobe.report/v1.
+    Json,
+    /// For pipelines: a test case for each target.
+    Junit,
+}
+
+/// Runs the command; the exit status is that of DESIGN §6.
+pub fn run(args: &CheckArgs) -> ExitCode {
+    let pod = Pod::look();
+    let config = match configuration(args, &pod) {
+        Ok(config) => config,
+        Err(message) => return refuse(&message),
+    };
+    if let Err(message) = pod::allowed_here() {
+        return refuse(&message);
+    }
+    let report = match one_round(config, pod) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("guardprobe: not proven: local_error: this process cannot even begin to probe: {error}");
+            return ExitCode::from(names::EXIT_NOT_PROVEN);
+        }
+    };
+    if let Err(error) = print(&report, args.output) {
+        eprintln!("guardprobe: the result could not be written: {error}");
+    }
+    exit_status(report.verdict)
+}
+
+fn refuse(message: &str) -> ExitCode {
+    eprintln!("{}", message.trim_end());
+    ExitCode::from(names::EXIT_USAGE)
+}
+
+fn exit_status(verdict: Verdict) -> ExitCode {
+    ExitCode::from(match verdict {
+        Verdict::Blocked => names::EXIT_BLOCKED,
+        Verdict::Breached => names::EXIT_BREACHED,
+        Verdict::Inconclusive => names::EXIT_NOT_PROVEN,
+    })
+}
+
+/// The configuration in force: the file, else what is built in; then what the flags say.
+fn configuration(args: &CheckArgs, pod: &Pod) -> Result<Config, String> {
+    let mut config = match &args.config {
+        Some(path) => from_file(path, &pod.namespace)?,
+        None => parse::built_in(&pod.namespace),
+    };
+    if !args.targets.is_empty() {
+        config.targets = args.targets.clone();
+    }
+    config.proof = args.proof.unwrap_or(config.proof);
+    Ok(config)
+}
+
+fn from_file(path: &Path, namespace: &str) -> Result<Config, String> {
+    let unreadable = |error: std::io::Error| format!("{}: cannot be read: {error}", path.display());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(names::CONFIG_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    parse::parse_bytes(&bytes, namespace).map_err(|problems| problems.in_file(path).to_string())
+}
+
+/// Probes once and judges.
+fn one_round(config: Config, pod: Pod) -> std::io::Result<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let prober = Prober::new(config.clone(), pod.clone());
+    let waiting = Waiting::begin(&config);
+    let started = Timestamp::now();
+    let round = runtime.block_on(prober.round());
+    drop(waiting);
+    Ok(report(&config, &pod, round, started, Timestamp::now()))
+}
+
+/// A line on a terminal while nothing else is to be seen; gone when dropped.
+struct Waiting(bool);
+
+impl Waiting {
+    fn begin(config: &Config) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        if terminal {
+            let targets: Vec<&str> = config.targets.iter().map(|target| target.name.as_str()).collect();
+            eprint!("trying {} for up to {:.1} s …", targets.join(", "), config.timeout.as_secs_f64());
+        }
+        Waiting(terminal)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.0 {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+/// The report of a single round: no history, so the verdict is the finding.
+fn report(config: &Config, pod: &Pod, round: Round, started: Timestamp, finished: Timestamp) -> Report {
+    let boot = format!("{:016x}", fastrand::u64(..));
+    let judged = round.targets.into_iter().map(|target| target_report(target, &round.controls, config.proof, &boot, started));
+    let targets: Vec<TargetReport> = judged.collect();
+    let controls = round.controls.into_iter().map(|seen| ControlReport {
+        held: control::held(&seen),
+        name: seen.name,
+        expect: seen.expect,
+        observations: seen.observations,
+    });
+    Report {
+        schema: names::REPORT_SCHEMA.to_owned(),
+        guard: config.guard.clone(),
+        role: Role::Agent,
+        node: pod.node.clone(),
+        pod: pod.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_hash: parse::hash(config),
+        endpoints_revision: round.endpoints_revision,
+        round: 1,
+        started,
+        finished,
+        age_seconds: 0.0,
+        interval_seconds: config.interval.as_secs_f64(),
+        verdict: targets.iter().map(|target| target.verdict).max().unwrap_or(Verdict::Inconclusive),
+        targets,
+        controls: controls.collect(),
+        boot,
+    }
+}
+
+fn target_report(
+    target: TargetRound,
+    controls: &[guardprobe_core::model::round::ControlRound],
+    proof: Attribution,
+    boot: &str,
+    at: Timestamp,
+) -> TargetReport {
+    let judged = finding::judge(&target, controls, proof);
+    let opening = match judged.finding {
+        Finding::Breached(evidence) => {
+            let layer = finding::furthest(&target);
+            Some(Opening { id: format!("{boot}.1"), started: at, last_connected: at, layer, evidence })
+        }
+        _ => None,
+    };
+    TargetReport {
+        name: target.name,
+        kind: target.kind,
+        verdict: judged.finding.verdict(),
+        finding: judged.finding.verdict(),
+        reason: judged.finding.reason(),
+        rule: judged.rule,
+        why: judged.why,
+        since: at,
+        opening,
+        recent: Vec::new(),
+        startup_exposure_seconds: 0.0,
+        unresolved: target.unresolved,
+        observations: target.observations,
+    }
+}
+
+fn print(report: &Report, output: Output) -> std::io::Result<()> {
+    let text = match output {
+        Output::Table => show::table::table(report, width()),
+        Output::Json => show::json::json(report),
+        Output::Junit => show::junit::junit(report).map_err(std::io::Error::other)?,
+    };
+    let mut stdout = anstream::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Columns to fill: those of the terminal, else enough for a log.
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(120, |(terminal_size::Width(columns), _)| usize::from(columns).clamp(60, 160))
+}

@@ -1,0 +1,45 @@
+//! Flags, and their environment twins. Every command's own arguments stand beside the command.
+use crate::check;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
+const AFTER: &str = "\
+Examples:
+  guardprobe check                                 in any pod: are IMDS and the Kubernetes API blocked from here, now?
+  guardprobe check -c guardprobe.yaml -o json      the same for the targets of a configuration, for programs
+  guardprobe check --target vault=10.0.0.5:8200    a quick question about one address
+
+Exit status of check: 0 all blocked, 1 breached, 2 usage or configuration, 3 not proven.";
+
+/// Proves that the egress guard in front of the metadata service and the Kubernetes API holds.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = AFTER, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What to log to stderr: a level, or module=level pairs.
+    #[arg(long, global = true, env = "GUARDPROBE_LOG", default_value = "warn,hickory_resolver=error,hickory_net=error")]
+    pub log: String,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One round, here, now: is each target blocked from this pod? Needs no cluster access and no configuration.
+    Check(check::CheckArgs),
+}
+
+/// Sends the log to stderr. A filter that cannot be read falls back to warnings, and says so.
+pub fn log_to_stderr(filter: &str) {
+    let (targets, complaint) = match filter.parse::<Targets>() {
+        Ok(targets) => (targets, None),
+        Err(error) => (Targets::new().with_default(tracing::Level::WARN), Some(error)),
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(targets);
+    tracing_subscriber::registry().with(layer).init();
+    if let Some(error) = complaint {
+        tracing::warn!(%error, filter, "log filter not understood: expected a level, or module=level pairs");
+    }
+}

@@ -1,0 +1,226 @@
+//! Where a target lives in this round: literals, the pod's environment, names looked up now, the endpoints file.
+#![expect(clippy::disallowed_methods, reason = "the age of a file is told here, at the edge")]
+use super::pod::Pod;
+use futures_util::future::join_all;
+use guardprobe_core::model::address::HostPort;
+use guardprobe_core::model::config::{Control, Kind, Target};
+use guardprobe_core::model::names;
+use guardprobe_core::model::observation::Source;
+use guardprobe_core::parse::{endpoints, resolv};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::system_conf::parse_resolv_conf;
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long one server is waited for, and how often a query is repeated, within the budget of the whole look-up.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is said of a name that nobody answered for.
+const SILENCE: &str = "no answer from the resolver";
+
+/// One address of a target or control.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    pub(super) socket: SocketAddr,
+    pub(super) source: Source,
+    /// True for a Service's ClusterIP.
+    pub(super) service: bool,
+    /// The host name that led here, where one did.
+    pub(super) host: Option<String>,
+}
+
+impl Address {
+    fn new(socket: SocketAddr, source: Source) -> Self {
+        Address { socket, source, service: false, host: None }
+    }
+}
+
+/// All that is known now of where something lives.
+#[derive(Debug, Default)]
+pub(super) struct Located {
+    pub(super) addresses: Vec<Address>,
+    /// Names that gave no address, each with what the resolver said.
+    pub(super) unresolved: Vec<String>,
+    /// Why the endpoints file gave nothing.
+    pub(super) stale: Option<String>,
+    /// The revision of the endpoints file.
+    pub(super) revision: Option<String>,
+}
+
+impl Located {
+    /// Adds an address unless it is there already; that it is a Service's stays known either way.
+    fn add(&mut self, address: Address) {
+        match self.addresses.iter_mut().find(|known| known.socket == address.socket) {
+            Some(known) => known.service |= address.service,
+            None => self.addresses.push(address),
+        }
+    }
+}
+
+/// Looks addresses up; made once, since reading the resolver's configuration anew in each round would find the same.
+#[derive(Debug)]
+pub(super) struct Locator {
+    pod: Pod,
+    resolver: Result<TokioResolver, String>,
+    budget: Duration,
+}
+
+impl Locator {
+    /// `budget` is how long all names of one target together may take.
+    pub(super) fn new(pod: Pod, budget: Duration) -> Self {
+        let resolver = resolver(&pod.resolv_conf).map_err(|error| error.to_string());
+        Locator { pod, resolver, budget }
+    }
+
+    /// Where a target lives now.
+    pub(super) async fn target(&self, target: &Target) -> Located {
+        let mut found = Located::default();
+        let built_in = target.addresses.is_empty();
+        match target.kind {
+            Kind::KubeApi if built_in => self.api(&mut found).await,
+            Kind::Kubelet if built_in => self.kubelet(&mut found),
+            kind if built_in => kind.built_in().iter().filter_map(|text| text.parse().ok()).for_each(|socket| {
+                found.add(Address::new(socket, Source::Literal));
+            }),
+            _ => self.named(&target.addresses, &mut found).await,
+        }
+        let mounted = || self.pod.endpoints_file().filter(|_| built_in && target.kind == Kind::KubeApi);
+        if let Some(path) = target.endpoints_file.clone().or_else(mounted) {
+            from_file(&path, &mut found);
+        }
+        self.named(target.public_endpoint.as_slice(), &mut found).await;
+        self.mark_service(&mut found);
+        found
+    }
+
+    /// Where a configured control lives now.
+    pub(super) async fn control(&self, control: &Control) -> Located {
+        let mut found = Located::default();
+        self.named(&control.addresses, &mut found).await;
+        found
+    }
+
+    async fn named(&self, hosts: &[HostPort], found: &mut Located) {
+        let looked_up = join_all(hosts.iter().map(|host| async move {
+            match host {
+                HostPort::Socket(socket) => (host, Ok(vec![*socket]), Source::Literal),
+                HostPort::Name { host: name, port } => (host, self.look_up(name, *port).await, Source::Dns),
+            }
+        }));
+        for (host, sockets, source) in looked_up.await {
+            match sockets {
+                Err(why) => found.unresolved.push(format!("{host} ({why})")),
+                Ok(sockets) => {
+                    let name = if let HostPort::Name { host, .. } = host { Some(host.clone()) } else { None };
+                    sockets
+                        .into_iter()
+                        .for_each(|socket| found.add(Address { host: name.clone(), ..Address::new(socket, source) }));
+                }
+            }
+        }
+    }
+
+    /// The built-in addresses of `kube-api`: the ClusterIP that the kubelet puts into every pod's environment, and the name.
+    async fn api(&self, found: &mut Located) {
+        let port = self.pod.api_port;
+        if let Some(ip) = self.pod.api_host.as_ref().and_then(|host| host.parse::<IpAddr>().ok()) {
+            found.add(Address { service: true, ..Address::new(SocketAddr::new(ip, port), Source::Env) });
+        }
+        match timeout(self.budget, self.look_up_first(api_names(&self.pod.resolv_conf), port))
+            .await
+            .unwrap_or_else(|_| Err(SILENCE.to_owned()))
+        {
+            Err(why) => found.unresolved.push(format!("{} ({why})", names::API_SERVER_NAME)),
+            Ok(sockets) => sockets.into_iter().for_each(|socket| {
+                let host = Some(names::API_SERVER_NAME.to_owned());
+                found.add(Address { service: true, host, ..Address::new(socket, Source::Dns) });
+            }),
+        }
+    }
+
+    fn kubelet(&self, found: &mut Located) {
+        const PORT: u16 = 10250;
+        match self.pod.node_ip {
+            Some(ip) => found.add(Address::new(SocketAddr::new(ip, PORT), Source::Env)),
+            None => found.unresolved.push("the node (GUARDPROBE_NODE_IP is not set; the chart sets it)".to_owned()),
+        }
+    }
+
+    /// Whatever led to it, the address that the environment names is the API Service's ClusterIP.
+    fn mark_service(&self, found: &mut Located) {
+        let cluster_ip = self.pod.api_host.as_ref().and_then(|host| host.parse::<IpAddr>().ok());
+        let service = cluster_ip.map(|ip| SocketAddr::new(ip, self.pod.api_port));
+        found.addresses.iter_mut().filter(|address| Some(address.socket) == service).for_each(|address| address.service = true);
+    }
+
+    /// The first of these names that has an address; else what was said of the last.
+    async fn look_up_first(&self, names: [String; 2], port: u16) -> Result<Vec<SocketAddr>, String> {
+        let [first, second] = &names;
+        match self.look_up(first, port).await {
+            Ok(sockets) => Ok(sockets),
+            Err(_) => self.look_up(second, port).await,
+        }
+    }
+
+    /// Both families of one name.
+    async fn look_up(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+        let resolver = self.resolver.as_ref().map_err(Clone::clone)?;
+        let answer = timeout(self.budget, resolver.lookup_ip(name)).await.map_err(|_| SILENCE.to_owned())?;
+        let answer = answer.map_err(|error| in_words(&error))?;
+        let sockets: Vec<SocketAddr> =
+            answer.iter().take(names::NAME_ADDRESSES_MAX).map(|ip| SocketAddr::new(ip.to_canonical(), port)).collect();
+        if sockets.is_empty() { Err("the name has no address".to_owned()) } else { Ok(sockets) }
+    }
+}
+
+fn resolver(resolv_conf: &str) -> Result<TokioResolver, NetError> {
+    let (config, mut options) = parse_resolv_conf(resolv_conf)?;
+    let (_, search, servers) = config.into_parts();
+    let config = ResolverConfig::from_parts(None, search, servers); // the host's own domain is no part of a pod's search list
+    options.timeout = SERVER_TIMEOUT;
+    options.cache_size = 0; // an address that moved must be seen in the next round
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = options;
+    builder.build()
+}
+
+/// `kubernetes.default.svc` as absolute names, in the order of trying: looked up through the search list it would cost up to
+/// eight queries in every pod (`ndots:5`), and another namespace could answer for it.
+fn api_names(resolv_conf: &str) -> [String; 2] {
+    let domain = resolv::cluster_domain(resolv_conf).unwrap_or_else(|| "cluster.local".to_owned());
+    [format!("{}.{domain}.", names::API_SERVER_NAME), format!("{}.", names::API_SERVER_NAME)]
+}
+
+fn in_words(error: &NetError) -> String {
+    match error {
+        error if error.is_nx_domain() => "no such name".to_owned(),
+        error if error.is_no_records_found() => "the name has no address".to_owned(),
+        NetError::Timeout => SILENCE.to_owned(),
+        error => error.to_string(),
+    }
+}
+
+fn from_file(path: &Path, found: &mut Located) {
+    let read = read_bounded(path).map_err(|error| error.to_string());
+    match read.and_then(|bytes| endpoints::parse(&bytes, jiff::Timestamp::now())) {
+        Err(why) => found.stale = Some(format!("{}: {why}", path.display())),
+        Ok(endpoints) => {
+            found.revision = Some(endpoints.revision);
+            endpoints.addresses.into_iter().for_each(|socket| found.add(Address::new(socket, Source::File)));
+        }
+    }
+}
+
+/// One byte more than allowed is read, so that the parser can tell a file that is too large.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(names::ENDPOINTS_MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

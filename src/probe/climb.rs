@@ -1,0 +1,202 @@
+//! The climb: what is asked of a door that turned out open, to learn who is behind it. Never a credential, never a body.
+use super::tls::{self, Ca, Certificate};
+use crate::wire::{self, Head, Heard};
+use guardprobe_core::model::config::Kind;
+use guardprobe_core::model::names::{API_SERVER_NAME, CLIMB_TIMEOUT};
+use guardprobe_core::model::observation::{Evidence, Identity, Layer, Observation};
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use rustls::pki_types::ServerName;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// What is asked, once a connection to one address stands.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    /// The kind of the target.
+    pub(super) kind: Kind,
+    /// Whether TLS comes first, and as whom.
+    pub(super) tls: Option<Tls>,
+    /// What is asked over HTTP.
+    pub(super) http: Option<Ask>,
+}
+
+/// A TLS handshake to be made.
+#[derive(Debug, Clone)]
+pub(super) struct Tls {
+    /// SNI, and the name that the certificate must carry; by default the host that was named.
+    pub(super) server_name: Option<String>,
+    /// PEM file of the CA.
+    pub(super) ca_file: Option<PathBuf>,
+}
+
+/// An HTTP request to be sent.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    method: Method,
+    path: String,
+    header: Option<(&'static str, &'static str)>,
+}
+
+impl Ask {
+    pub(super) fn get(path: &str) -> Self {
+        Ask { method: Method::GET, path: path.to_owned(), header: None }
+    }
+
+    /// What each metadata service is asked. All of these cost no credential; a GET without a token is never sent to IMDS, since
+    /// CloudWatch counts it as `MetadataNoToken` and pages somebody.
+    pub(super) fn of(kind: Kind) -> Option<Self> {
+        let with = |path: &str, name, value| Some(Ask { header: Some((name, value)), ..Ask::get(path) });
+        match kind {
+            Kind::Imds => Some(Ask {
+                method: Method::PUT,
+                path: "/latest/api/token".to_owned(),
+                header: Some(("X-aws-ec2-metadata-token-ttl-seconds", "1")),
+            }),
+            Kind::AzureImds => with("/metadata/versions", "Metadata", "true"),
+            Kind::GcpMetadata => with("/", "Metadata-Flavor", "Google"),
+            Kind::AzureWireserver => Some(Ask::get("/?comp=versions")),
+            Kind::EksPodIdentity | Kind::Oci | Kind::Http => Some(Ask::get("/")),
+            Kind::KubeApi | Kind::Tcp | Kind::Tls | Kind::Kubelet => None,
+        }
+    }
+}
+
+/// What the climb learnt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Climbed {
+    layer: Layer,
+    evidence: Evidence,
+    identity: Option<Identity>,
+    detail: Option<String>,
+}
+
+impl Climbed {
+    fn at(layer: Layer, evidence: Evidence, detail: impl Into<String>) -> Self {
+        Climbed { layer, evidence, identity: None, detail: Some(detail.into()) }
+    }
+
+    /// The observation of the connection, with what was learnt after it.
+    pub(super) fn onto(self, seen: Observation) -> Observation {
+        let evidence = Some(self.evidence);
+        Observation { layer: self.layer, evidence, identity: self.identity, detail: self.detail.or(seen.detail), ..seen }
+    }
+}
+
+/// Climbs for at most [`CLIMB_TIMEOUT`] a step. `host` is the name by which the address was found, if it was.
+pub(super) async fn climb(question: &Question, host: Option<&str>, address: SocketAddr, stream: TcpStream) -> Climbed {
+    match (&question.tls, &question.http) {
+        (None, None) => Climbed { layer: Layer::Tcp, evidence: Evidence::Connected, identity: None, detail: None },
+        (None, Some(ask)) => http(question.kind, ask, host, address, stream, Layer::Tcp).await,
+        (Some(tls), ask) => over_tls(question.kind, tls, ask.as_ref(), host, address, stream).await,
+    }
+}
+
+async fn over_tls(
+    kind: Kind,
+    tls: &Tls,
+    ask: Option<&Ask>,
+    host: Option<&str>,
+    address: SocketAddr,
+    stream: TcpStream,
+) -> Climbed {
+    let name = server_name(tls.server_name.as_deref().or(host), address);
+    let ca = Ca::read(tls.ca_file.as_deref());
+    let (stream, heard) = Heard::listen(stream);
+    let shaken = timeout(CLIMB_TIMEOUT, tls::handshake(stream, name, &ca)).await;
+    let (stream, certificate) = match shaken {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) if heard.load(Ordering::Relaxed) => {
+            return Climbed::at(Layer::Tcp, Evidence::Answered, format!("the TLS handshake broke: {error}"));
+        }
+        Err(_) if heard.load(Ordering::Relaxed) => {
+            return Climbed::at(Layer::Tcp, Evidence::Answered, "the TLS handshake did not complete in time");
+        }
+        _ => return Climbed::at(Layer::Tcp, Evidence::NoAnswer, "connects, then no answer to a TLS handshake"),
+    };
+    let shown = recognise_certificate(kind, &certificate);
+    match ask {
+        None => shown,
+        Some(ask) => {
+            let answer = http(kind, ask, tls.server_name.as_deref().or(host), address, stream, Layer::Tls).await;
+            // An HTTP answer adds a layer; it cannot take back what the certificate proved.
+            Climbed { evidence: answer.evidence.max(shown.evidence), identity: shown.identity, ..answer }
+        }
+    }
+}
+
+/// The name for SNI. What is no DNS name goes by its address, which sends no SNI.
+fn server_name(name: Option<&str>, address: SocketAddr) -> ServerName<'static> {
+    let name = name.map(|name| name.trim_end_matches('.').to_owned());
+    name.and_then(|name| ServerName::try_from(name).ok()).unwrap_or_else(|| ServerName::from(address.ip()))
+}
+
+/// For the API server it counts whose CA signed, not for which names: a cluster may have been made without the usual ones.
+fn recognise_certificate(kind: Kind, certificate: &Certificate) -> Climbed {
+    let shown = |evidence, identity, words: String| Climbed { layer: Layer::Tls, evidence, identity, detail: Some(words) };
+    let whose = if kind == Kind::KubeApi { "the cluster's CA" } else { "the expected CA" };
+    match certificate {
+        Certificate::Proven => shown(Evidence::Identified, Some(Identity::Proven), format!("certificate of {whose}")),
+        Certificate::OtherName if kind == Kind::KubeApi => shown(
+            Evidence::Identified,
+            Some(Identity::Proven),
+            format!("certificate of {whose}, though not for {API_SERVER_NAME}"),
+        ),
+        Certificate::OtherName => shown(Evidence::Answered, None, format!("certificate of {whose}, for other names")),
+        Certificate::OtherCa(why) => {
+            shown(Evidence::Answered, Some(Identity::Wrong), format!("certificate is not of {whose} ({why})"))
+        }
+        Certificate::Unchecked(why) => {
+            shown(Evidence::Answered, None, format!("TLS handshake completed; certificate not checked ({why})"))
+        }
+    }
+}
+
+async fn http<S>(kind: Kind, ask: &Ask, host: Option<&str>, address: SocketAddr, stream: S, below: Layer) -> Climbed
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (stream, heard) = Heard::listen(stream);
+    let request = match request(ask, host, address) {
+        Ok(request) => request,
+        Err(error) => return Climbed::at(below, Evidence::Connected, format!("no request could be made: {error}")),
+    };
+    match timeout(CLIMB_TIMEOUT, wire::exchange(stream, request)).await {
+        Ok(Ok(head)) => recognise_head(kind, &head),
+        _ if heard.load(Ordering::Relaxed) => Climbed::at(below, Evidence::Answered, "answers, but not in HTTP"),
+        _ => Climbed::at(below, Evidence::NoAnswer, format!("connects, then no answer to {} {}", ask.method, ask.path)),
+    }
+}
+
+fn request(ask: &Ask, host: Option<&str>, address: SocketAddr) -> hyper::http::Result<Request<Empty<Bytes>>> {
+    let authority = host.map_or_else(|| address.to_string(), |host| format!("{host}:{}", address.port()));
+    let request = Request::builder()
+        .method(ask.method.clone())
+        .uri(&ask.path)
+        .header("Host", authority)
+        .header("User-Agent", concat!("guardprobe/", env!("CARGO_PKG_VERSION")));
+    let request = ask.header.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+    request.body(Empty::new())
+}
+
+/// What an answer's head proves. Only status and headers are looked at.
+fn recognise_head(kind: Kind, head: &Head) -> Climbed {
+    let server = head.header("server").unwrap_or("-");
+    let itself = match kind {
+        Kind::Imds => server.eq_ignore_ascii_case("EC2ws") || head.header("x-aws-ec2-metadata-token-ttl-seconds").is_some(),
+        Kind::GcpMetadata => head.header("metadata-flavor").is_some_and(|flavor| flavor.eq_ignore_ascii_case("Google")),
+        _ => false,
+    };
+    let evidence = match kind {
+        Kind::Imds if head.status.as_u16() == 200 => Evidence::TokenIssued,
+        _ if itself => Evidence::Identified,
+        _ => Evidence::Answered,
+    };
+    let detail = Some(format!("HTTP {}, Server: {server}", head.status.as_u16()));
+    Climbed { layer: Layer::Http, evidence, identity: itself.then_some(Identity::Proven), detail }
+}

@@ -1,0 +1,101 @@
+//! What a process finds around itself in a pod: environment, resolver configuration, mounted files, its own addresses.
+use guardprobe_core::model::address::{Family, is_link_local};
+use guardprobe_core::model::names;
+use guardprobe_core::parse::resolv;
+use nix::sys::socket::SockaddrLike;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// The surroundings, read once at start: in a pod none of this changes while it lives.
+#[derive(Debug, Clone, Default)]
+pub struct Pod {
+    /// `GUARDPROBE_NODE`: the node's name, by the downward API.
+    pub node: Option<String>,
+    /// `GUARDPROBE_POD`, else `HOSTNAME`.
+    pub name: Option<String>,
+    /// The namespace, or `local` where there is none to be found.
+    pub namespace: String,
+    /// `GUARDPROBE_NODE_IP`: the node's address, by the downward API.
+    pub node_ip: Option<IpAddr>,
+    /// `KUBERNETES_SERVICE_HOST`, as the kubelet gives it to every pod.
+    pub api_host: Option<String>,
+    /// `KUBERNETES_SERVICE_PORT`; 443 without it.
+    pub api_port: u16,
+    /// `GUARDPROBE_REPORTER_ADDRESS`: host:port of the reporter's Service, by the chart.
+    pub reporter: Option<String>,
+    /// The text of the resolver configuration; empty without one.
+    pub resolv_conf: String,
+}
+
+impl Pod {
+    /// Looks around. Nothing here can fail: what is not there is absent.
+    pub fn look() -> Self {
+        let resolv_conf = std::fs::read_to_string(names::RESOLV_CONF).unwrap_or_default();
+        Pod {
+            node: env("GUARDPROBE_NODE"),
+            name: env("GUARDPROBE_POD").or_else(|| env("HOSTNAME")),
+            namespace: namespace(&resolv_conf),
+            node_ip: env("GUARDPROBE_NODE_IP").and_then(|ip| ip.parse().ok()),
+            api_host: env("KUBERNETES_SERVICE_HOST"),
+            api_port: env("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok()).unwrap_or(443),
+            reporter: env("GUARDPROBE_REPORTER_ADDRESS"),
+            resolv_conf,
+        }
+    }
+
+    /// The CA file that is mounted, if one is.
+    pub(super) fn ca_file(&self) -> Option<PathBuf> {
+        names::CA_FILES.iter().map(PathBuf::from).find(|path| path.exists())
+    }
+
+    /// The endpoints file that is mounted, if one is.
+    pub(super) fn endpoints_file(&self) -> Option<PathBuf> {
+        Some(PathBuf::from(names::ENDPOINTS_FILE)).filter(|path| path.exists())
+    }
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A pod without a token has no namespace file, but its resolver configuration names the namespace first.
+fn namespace(resolv_conf: &str) -> String {
+    let mounted = || std::fs::read_to_string(names::NAMESPACE_FILE).ok().map(|text| text.trim().to_owned());
+    let found = env("GUARDPROBE_NAMESPACE").or_else(mounted).or_else(|| resolv::namespace(resolv_conf));
+    found.filter(|name| !name.is_empty()).unwrap_or_else(|| "local".to_owned())
+}
+
+/// The families in which this pod has a usable source address now: one that is neither loopback nor link-local. Looked at anew in
+/// every round, since IPv6 addresses appear seconds after the pod. Where the kernel cannot be asked, both: trying will tell.
+pub(super) fn usable_families() -> Vec<Family> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Family::ALL.to_vec() };
+    let usable: Vec<Family> = interfaces.filter_map(|interface| ip(&interface.address?)).filter(usable).map(Family::of).collect();
+    Family::ALL.into_iter().filter(|family| usable.contains(family)).collect()
+}
+
+fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
+    match address.family()? {
+        nix::sys::socket::AddressFamily::Inet => address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip())),
+        nix::sys::socket::AddressFamily::Inet6 => address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())),
+        _ => None,
+    }
+}
+
+fn usable(ip: &IpAddr) -> bool {
+    !ip.is_loopback() && !is_link_local(*ip) && !ip.is_unspecified()
+}
+
+/// The network namespace that must not be probed from, if the caller named one in `GUARDPROBE_FORBIDDEN_NETNS` (as `readlink
+/// /proc/self/ns/net` prints it): so that a test which forgot its namespace cannot try a developer's own metadata service.
+///
+/// # Errors
+/// This process is in that namespace.
+pub fn allowed_here() -> Result<(), String> {
+    let Some(forbidden) = env("GUARDPROBE_FORBIDDEN_NETNS") else { return Ok(()) };
+    match std::fs::read_link("/proc/self/ns/net") {
+        Ok(own) if own.to_string_lossy() != forbidden => Ok(()),
+        _ => Err(format!(
+            "GUARDPROBE_FORBIDDEN_NETNS forbids probing from {forbidden}: start this in a network namespace of its own"
+        )),
+    }
+}
