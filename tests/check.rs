@@ -1,0 +1,231 @@
+//! `guardprobe check` against real packets, in namespaces made by hand.
+#![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
+mod common;
+use common::{Ca, Checked, ENDPOINT, IMDS4, World, guardprobe, imds};
+use guardprobe_core::model::observation::{Layer, Outcome};
+use std::io::Read;
+use std::process::Command;
+
+/// The configuration of DESIGN §7, as far as this world goes.
+fn configuration(world: &World) -> String {
+    let endpoints = format!(r#"{{"revision":"r1","updated":"{}","addresses":["{ENDPOINT}"]}}"#, now());
+    let (endpoints, ca) = (world.file("endpoints.json", &endpoints), world.file("ca.crt", &world.ca.pem()));
+    let text = format!(
+        "guard: default/deny-k8s-api-and-imds
+interval: 15s
+timeout: 2500ms
+sentinel: 1s
+startup: 30s
+proof: weak
+targets:
+  - {{name: imds, kind: imds}}
+  - {{name: kube-api, kind: kube-api, endpointsFile: {endpoints}, caFile: {ca}}}
+  - {{name: vault, kind: tcp, addresses: [\"10.80.0.5:8200\", \"vault.example:8200\"]}}
+controls:
+  - {{name: dns, expect: must-reach, kind: dns, addresses: [\"10.96.0.10:53\"]}}
+  - {{name: beyond, expect: must-reach, addresses: [\"[fd01::1]:7000\"]}}
+  - {{name: nowhere, expect: must-not-connect}}
+"
+    );
+    world.file("guardprobe.yaml", &text)
+}
+
+fn now() -> String {
+    String::from_utf8(Command::new("date").args(["-u", "+%FT%TZ"]).output().unwrap().stdout).unwrap().trim().to_owned()
+}
+
+#[track_caller]
+fn expect(checked: &Checked, status: i32, findings: &[(&str, &str)]) {
+    for (target, finding) in findings {
+        assert_eq!(checked.finding(target), *finding, "{}", checked.stdout());
+    }
+    assert_eq!(checked.status(), status, "{}", checked.stdout());
+}
+
+#[test]
+fn a_guard_that_holds_is_0_and_silence() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    world.serve("[fd01::1]:7000", drop);
+    let checked = world.check(&["-c", &configuration(&world), "-o", "json"]);
+    expect(&checked, 0, &[("imds", "blocked: silence"), ("kube-api", "blocked: silence"), ("vault", "blocked: silence")]);
+    let report = checked.report();
+    assert_eq!((report.guard.as_str(), report.node.as_deref()), ("default/deny-k8s-api-and-imds", Some("node-1")));
+    assert_eq!(report.endpoints_revision.as_deref(), Some("r1"));
+    let api: Vec<String> =
+        report.targets[1].observations.iter().map(|seen| format!("{} {}", seen.address, seen.service)).collect();
+    assert_eq!(api, ["10.96.0.1:443 true", "10.90.0.10:6443 false"]);
+    let nowhere = report.controls.iter().find(|control| control.name == "nowhere").unwrap();
+    assert_eq!(nowhere.held, None, "nothing connected, so it need not be tried");
+}
+
+#[test]
+fn no_guard_is_1_and_says_how_far_it_got() {
+    let world = World::new();
+    world.populate();
+    let checked = world.check(&["-c", &configuration(&world), "-o", "json"]);
+    expect(
+        &checked,
+        1,
+        &[("imds", "breached: token_issued"), ("kube-api", "breached: identified"), ("vault", "inconclusive: refused")],
+    );
+    let report = checked.report();
+    assert_eq!(report.targets[0].opening.as_ref().map(|opening| opening.layer), Some(Layer::Http));
+    assert!(report.controls.iter().any(|control| control.name == "nowhere" && control.held == Some(true)));
+    assert!(!checked.stdout().contains("SECRET-TOKEN"), "no body of IMDS may be kept");
+}
+
+#[test]
+fn a_dead_resolver_is_3_and_proves_nothing() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    world.nft("add rule inet guard in ip daddr 10.96.0.10 drop");
+    let checked = world.check(&["-c", &configuration(&world), "-o", "json"]);
+    expect(&checked, 3, &[("imds", "inconclusive: control_failed"), ("kube-api", "inconclusive: control_failed")]);
+}
+
+#[test]
+fn a_bad_configuration_is_2_with_every_mistake_and_nothing_is_sent() {
+    let world = World::new();
+    world.populate();
+    world.nft("add table inet count; add chain inet count in { type filter hook input priority -10; }; add rule inet count in tcp flags syn counter");
+    let path = world.file("bad.yaml", "guard: a/b\ntimeout: 500ms\ntargets:\n  - {name: imds, kind: imdss}\n");
+    let checked = world.check(&["-c", &path]);
+    assert_eq!(checked.status(), 2);
+    for expected in [":2:10: timeout:", ":4:24: targets[0].kind:", "did you mean"] {
+        assert!(checked.stderr().contains(expected), "{expected:?} in\n{}", checked.stderr());
+    }
+    let counted = world.run_in(&world.vpc(), Command::new("nft").args(["list", "chain", "inet", "count", "in"]));
+    assert!(String::from_utf8_lossy(&counted.stdout).contains("packets 0 "), "{}", String::from_utf8_lossy(&counted.stdout));
+}
+
+#[test]
+fn without_a_file_a_pod_knows_its_targets() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    let checked = world.check(&["-o", "json"]);
+    expect(&checked, 0, &[("imds", "blocked: weak"), ("kube-api", "blocked: weak")]);
+    assert_eq!(checked.report().guard, "default/guard", "the namespace is that of the resolver's search list");
+}
+
+#[test]
+fn only_ipv6_forgotten_is_a_breach() {
+    let world = World::new();
+    world.populate();
+    world.nft("add table inet guard; add chain inet guard in { type filter hook input priority 0; }");
+    world.nft("add rule inet guard in ip daddr 169.254.169.254 drop");
+    let checked = world.check(&["-o", "json"]);
+    assert_eq!(checked.finding("imds"), "breached: token_issued");
+    let report = checked.report();
+    let ends: Vec<Outcome> = report.targets[0].observations.iter().map(|seen| seen.outcome).collect();
+    assert_eq!(ends, [Outcome::TimedOut, Outcome::Connected]);
+}
+
+#[test]
+fn a_peer_that_accepts_and_resets_at_once_has_been_reached() {
+    let world = World::new();
+    world.populate();
+    world.serve("10.80.0.5:8200", |stream| socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap());
+    let checked = world.check(&["--target", "vault=10.80.0.5:8200", "-o", "json"]);
+    expect(&checked, 1, &[("vault", "breached: connected")]);
+}
+
+#[test]
+fn another_ca_at_an_api_address_is_a_wrong_identity() {
+    let world = World::new();
+    world.populate();
+    let (_, other) = (world.guard(), Ca::new());
+    world.nft("flush chain inet guard in");
+    world.serve_tls("10.80.0.5:6443", &other);
+    let ca = world.file("ca.crt", &world.ca.pem());
+    let text = format!("targets: [{{name: api, kind: kube-api, caFile: {ca}, addresses: [\"10.80.0.5:6443\"]}}]");
+    let checked = world.check(&["-c", &world.file("c.yaml", &text), "-o", "json"]);
+    expect(&checked, 3, &[("api", "inconclusive: wrong_identity")]);
+    let checked = world.check(&["-c", &world.file("c.yaml", &text.replace("10.80.0.5:6443", ENDPOINT)), "-o", "json"]);
+    expect(&checked, 1, &[("api", "breached: identified")]);
+}
+
+#[test]
+fn silence_after_the_handshake_is_a_breach_that_the_hop_limit_hides() {
+    let world = World::new();
+    world.resolver();
+    world.serve_dns();
+    world.serve(IMDS4, |mut stream| while stream.read(&mut [0; 64]).unwrap_or(0) > 0 {});
+    let checked = world.check(&["-c", &world.file("c.yaml", "targets: [{name: imds, kind: imds}]"), "-o", "json"]);
+    expect(&checked, 1, &[("imds", "breached: no_answer")]);
+}
+
+#[test]
+fn whoever_answers_for_every_address_proves_nothing_unless_it_is_the_target() {
+    let world = World::new();
+    world.populate();
+    world.serve("10.1.0.1:15001", |mut stream| while stream.read(&mut [0; 64]).unwrap_or(0) > 0 {});
+    world.nft("add table ip mesh; add chain ip mesh pre { type nat hook prerouting priority -100; }");
+    world.nft("add rule ip mesh pre tcp dport { 80, 443 } dnat to 10.1.0.1:15001");
+    let config = world.file("c.yaml", "targets: [{name: imds, kind: imds, addresses: [\"169.254.169.254:80\"]}]");
+    let checked = world.check(&["-c", &config, "-o", "json"]);
+    expect(&checked, 3, &[("imds", "inconclusive: intercepted")]);
+    // One that hands the connection on to the real metadata service is a door all the same.
+    world.serve("10.1.0.1:15002", imds);
+    world.nft("flush chain ip mesh pre; add rule ip mesh pre tcp dport { 80, 443 } dnat to 10.1.0.1:15002");
+    let checked = world.check(&["-c", &config, "-o", "json"]);
+    expect(&checked, 1, &[("imds", "breached: token_issued")]);
+}
+
+#[test]
+fn no_descriptor_left_is_the_probers_own_fault() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    let checked = world.check_with(&["-o", "json"], |command| command.args(["prlimit", "--nofile=9:9"]));
+    expect(&checked, 3, &[("imds", "inconclusive: local_error")]);
+}
+
+#[test]
+fn a_family_without_a_source_address_is_skipped_and_shown() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    world.run_in(&world.pod(), Command::new("sysctl").args(["-w", "net.ipv6.conf.all.disable_ipv6=1"]));
+    let checked = world.check(&["-o", "json"]);
+    expect(&checked, 0, &[("imds", "blocked: silence")]);
+    assert_eq!(checked.report().targets[0].observations[1].outcome, Outcome::Skipped);
+}
+
+#[test]
+fn routes_and_rejections_each_have_their_place() {
+    let world = World::new();
+    world.populate();
+    let target = ["--target", "t=10.80.0.5:8200", "-o", "json"];
+    let cases = [
+        ("prohibit", "inconclusive: denied_locally"),
+        ("blackhole", "inconclusive: denied_locally"),
+        ("unreachable", "blocked: weak"),
+    ];
+    for (route, finding) in cases {
+        world.run_in(&world.pod(), Command::new("ip").args(["route", "add", route, "10.80.0.5/32"]));
+        assert_eq!(world.check(&target).finding("t"), finding, "{route}");
+        world.run_in(&world.pod(), Command::new("ip").args(["route", "del", route, "10.80.0.5/32"]));
+    }
+    world.nft("add table inet guard; add chain inet guard in { type filter hook input priority 0; }");
+    let cases = [
+        ("reject with tcp reset", "inconclusive: refused"),
+        ("reject with icmp port-unreachable", "blocked: rejected"),
+        ("reject with icmp admin-prohibited", "blocked: rejected"),
+        ("reject with icmp host-unreachable", "blocked: weak"),
+    ];
+    for (rule, finding) in cases {
+        world.nft(&format!("flush chain inet guard in; add rule inet guard in ip daddr 10.80.0.5 meta l4proto tcp {rule}"));
+        assert_eq!(world.check(&target).finding("t"), finding, "{rule}");
+    }
+}
+
+#[test]
+fn nothing_probes_from_a_forbidden_namespace() {
+    let output = guardprobe().args(["check", "--target", "x=192.0.2.1:9"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("GUARDPROBE_FORBIDDEN_NETNS"));
+}
