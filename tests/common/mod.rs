@@ -14,32 +14,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-pub const IMDS4: &str = "169.254.169.254:80";
-pub const IMDS6: &str = "[fd00:ec2::254]:80";
-pub const CLUSTER_IP: &str = "10.96.0.1:443";
-pub const ENDPOINT: &str = "10.90.0.10:6443";
-pub const DNS: &str = "10.96.0.10";
+pub(crate) const IMDS4: &str = "169.254.169.254:80";
+pub(crate) const IMDS6: &str = "[fd00:ec2::254]:80";
+pub(crate) const CLUSTER_IP: &str = "10.96.0.1:443";
+pub(crate) const ENDPOINT: &str = "10.90.0.10:6443";
+pub(crate) const DNS: &str = "10.96.0.10";
 
 /// The binary under test. It refuses to probe from the namespace of this test process, whatever a test forgets.
-pub fn guardprobe() -> Command {
+pub(crate) fn guardprobe() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_guardprobe"));
     command.env_clear().env("GUARDPROBE_FORBIDDEN_NETNS", own_namespace());
     command
 }
 
-pub fn own_namespace() -> String {
+pub(crate) fn own_namespace() -> String {
     fs::read_link("/proc/self/ns/net").unwrap().to_string_lossy().into_owned()
 }
 
 /// Two namespaces joined by a veth pair, torn down when dropped.
-pub struct World {
+pub(crate) struct World {
     name: String,
     folder: PathBuf,
-    pub ca: Ca,
+    pub(crate) ca: Ca,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("gpt{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&name);
@@ -76,21 +76,21 @@ impl World {
         }
     }
 
-    pub fn pod(&self) -> String {
+    pub(crate) fn pod(&self) -> String {
         format!("{}-pod", self.name)
     }
 
-    pub fn vpc(&self) -> String {
+    pub(crate) fn vpc(&self) -> String {
         format!("{}-vpc", self.name)
     }
 
     /// Rules of the packet filter beyond the pod: the guard of these tests.
-    pub fn nft(&self, rules: &str) {
+    pub(crate) fn nft(&self, rules: &str) {
         self.run_in(&self.vpc(), Command::new("nft").arg(rules));
     }
 
     /// A guard that drops everything that the reference policy denies, IPv6 included.
-    pub fn guard(&self) {
+    pub(crate) fn guard(&self) {
         self.nft("add table inet guard; add chain inet guard in { type filter hook input priority 0; }");
         for to in
             ["ip daddr 169.254.169.254", "ip6 daddr fd00:ec2::254", "ip daddr { 10.96.0.1, 10.90.0.10 }", "ip daddr 10.80.0.5"]
@@ -99,7 +99,7 @@ impl World {
         }
     }
 
-    pub fn run_in(&self, namespace: &str, command: &Command) -> Output {
+    pub(crate) fn run_in(&self, namespace: &str, command: &Command) -> Output {
         let mut wrapped = Command::new("ip");
         wrapped.args(["netns", "exec", namespace]).arg(command.get_program()).args(command.get_args());
         let output = wrapped.output().unwrap();
@@ -108,12 +108,12 @@ impl World {
     }
 
     /// `guardprobe check` in the pod, dressed as the kubelet dresses one.
-    pub fn check(&self, args: &[&str]) -> Checked {
+    pub(crate) fn check(&self, args: &[&str]) -> Checked {
         self.check_with(args, |command| command)
     }
 
     /// As [`World::check`], with the command changed first.
-    pub fn check_with(&self, args: &[&str], change: impl FnOnce(&mut Command) -> &mut Command) -> Checked {
+    pub(crate) fn check_with(&self, args: &[&str], change: impl FnOnce(&mut Command) -> &mut Command) -> Checked {
         let mut command = Command::new("ip");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("GUARDPROBE_FORBIDDEN_NETNS", own_namespace());
         command
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// Gives the pod a resolver configuration: `ip netns exec` mounts it over the machine's.
-    pub fn resolver(&self) {
+    pub(crate) fn resolver(&self) {
         let folder = Path::new("/etc/netns").join(self.pod());
         fs::create_dir_all(&folder).unwrap();
         let search = "default.svc.cluster.local svc.cluster.local cluster.local";
@@ -135,14 +135,14 @@ impl World {
     }
 
     /// A file in this world's folder.
-    pub fn file(&self, name: &str, content: &str) -> String {
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
         let path = self.folder.join(name);
         fs::write(&path, content).unwrap();
         path.to_string_lossy().into_owned()
     }
 
     /// Serves `handler` on an address beyond the pod; bound when this returns.
-    pub fn serve(&self, address: &str, handler: impl Fn(TcpStream) + Send + Sync + 'static) {
+    pub(crate) fn serve(&self, address: &str, handler: impl Fn(TcpStream) + Send + Sync + 'static) {
         let address: SocketAddr = address.parse().unwrap();
         let listener = inside(&self.vpc(), move || TcpListener::bind(address).unwrap());
         let handler = Arc::new(handler);
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// Everything that the reference guard protects, and a resolver.
-    pub fn populate(&self) {
+    pub(crate) fn populate(&self) {
         self.resolver();
         self.serve_dns();
         self.serve(IMDS4, imds);
@@ -165,7 +165,7 @@ impl World {
         }
     }
 
-    pub fn serve_tls(&self, address: &str, ca: &Ca) {
+    pub(crate) fn serve_tls(&self, address: &str, ca: &Ca) {
         let config = ca.server();
         self.serve(address, move |mut stream| {
             let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// Answers `kubernetes.default.svc.cluster.local` and `vault.example` with an IPv4 address, all else with NXDOMAIN.
-    pub fn serve_dns(&self) {
+    pub(crate) fn serve_dns(&self) {
         let address: SocketAddr = format!("{DNS}:53").parse().unwrap();
         let socket = inside(&self.vpc(), move || UdpSocket::bind(address).unwrap());
         thread::spawn(move || {
@@ -198,27 +198,27 @@ impl Drop for World {
 }
 
 /// What a run of `check` gave.
-pub struct Checked(pub Output);
+pub(crate) struct Checked(pub(crate) Output);
 
 impl Checked {
-    pub fn status(&self) -> i32 {
+    pub(crate) fn status(&self) -> i32 {
         self.0.status.code().unwrap()
     }
 
-    pub fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.0.stdout).into_owned()
     }
 
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
-    pub fn report(&self) -> guardprobe_core::model::report::Report {
+    pub(crate) fn report(&self) -> guardprobe_core::model::report::Report {
         serde_json::from_slice(&self.0.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout(), self.stderr()))
     }
 
     /// `verdict: reason` of a target.
-    pub fn finding(&self, target: &str) -> String {
+    pub(crate) fn finding(&self, target: &str) -> String {
         let report = self.report();
         let target = report.targets.iter().find(|known| known.name == target).unwrap();
         format!("{}: {}", target.verdict.as_str(), target.reason.as_str())
@@ -226,18 +226,18 @@ impl Checked {
 }
 
 /// A certificate authority, and a leaf for the API server's usual names.
-pub struct Ca {
+pub(crate) struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Ca {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Ca { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.issuer.pem()
     }
 
@@ -253,7 +253,7 @@ impl Ca {
 }
 
 /// IMDSv2, as far as a probe may ask it: a token for a PUT with a TTL, 401 for anything without a token.
-pub fn imds(mut stream: TcpStream) {
+pub(crate) fn imds(mut stream: TcpStream) {
     let mut buffer = [0; 2048];
     let length = stream.read(&mut buffer).unwrap_or(0);
     let asked = String::from_utf8_lossy(&buffer[..length]).to_ascii_lowercase();
@@ -290,7 +290,7 @@ fn ip(args: &[&str]) {
 }
 
 /// Runs something on a thread of its own inside a network namespace.
-pub fn inside<T: Send + 'static>(namespace: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn inside<T: Send + 'static>(namespace: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
     let handle = fs::File::open(Path::new("/var/run/netns").join(namespace)).unwrap();
     let thread = thread::spawn(move || {
         setns(handle, CloneFlags::CLONE_NEWNET).unwrap();
