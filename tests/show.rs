@@ -116,8 +116,7 @@ fn nothing_from_outside_reaches_the_terminal_raw() {
         let honest = |c: char| c == '\n' || c == '·' || (' '..='~').contains(&c);
         assert!(plain(&page).chars().all(honest), "{page}");
         assert!(!page.contains("\x1b]") && !page.contains("\x1b[2J"));
-        let forged = plain(&page).lines().filter(|line| line.starts_with("BLOCKED  imds")).count();
-        assert_eq!(forged, 0, "{page}");
+        assert!(!plain(&page).lines().any(|line| line.starts_with("BLOCKED imds")), "{page}");
     }
 }
 
@@ -132,6 +131,7 @@ fn json_comes_back_as_the_same_report() {
     for (name, report) in reports::all().into_iter().chain([("hostile", reports::hostile())]) {
         let text = json(&report);
         assert!(text.ends_with("}\n"), "{name}");
+        assert!(text.chars().all(|c| c == '\n' || (' '..='~').contains(&c)), "{name}\n{text}");
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report, "{name}");
     }
     snapshot("report.json", &json(&reports::all().remove(2).1));
@@ -185,10 +185,4 @@ fn junit_counts_breached_as_failures_and_inconclusive_as_errors() {
     let (_, suite) = tags(&xml).into_iter().find(|(tag, _)| tag == "testsuite").unwrap();
     let counts = ["tests", "failures", "errors", "skipped"].map(|name| attribute(&suite, name).unwrap());
     assert_eq!(counts, ["6", "1", "2", "0"]);
-}
-
-#[test]
-#[ignore = "for looking at, not for judging"]
-fn hostile_page() {
-    println!("{}\n{}", table(&reports::hostile(), 80), junit(&reports::hostile()).unwrap());
 }

@@ -4,7 +4,18 @@ use guardprobe_core::model::report::Report;
 /// The report in its schema, for machines that people sometimes read: indented, with a newline at the end.
 pub fn json(report: &Report) -> String {
     // Only a map with keys that are no strings can fail, and a report has no map.
-    let mut text = serde_json::to_string_pretty(report).expect("a report is plain data");
-    text.push('\n');
-    text
+    let text = serde_json::to_string_pretty(report).expect("a report is plain data");
+    let mut out: String = text.chars().map(harmless).collect();
+    out.push('\n');
+    out
+}
+
+/// JSON lets C1 controls and bidirectional marks through raw, and a terminal obeys them: they are written as `\u009b`. Beyond
+/// ASCII there is nothing in JSON but the inside of strings, where that means the same.
+fn harmless(c: char) -> String {
+    match c {
+        '\n' | ' '..='~' => c.to_string(),
+        other if other.escape_debug().len() == 1 => other.to_string(),
+        other => other.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+    }
 }

@@ -39,7 +39,7 @@ fn heading(report: &Report, width: usize) -> String {
     let took = (report.finished - report.started).total(jiff::Unit::Second).unwrap_or_default();
     let round = format!("round {} at {}, took {}", report.round, time(report.started), seconds(took));
     let lines = [place, round].into_iter().filter(|line| !line.is_empty());
-    let lines: String = lines.map(|line| hang("", FAINT, &line, width)).collect();
+    let lines: String = lines.map(|line| hang("  ", FAINT, &line, width)).collect();
     hang("guard ", BOLD, &clean(&report.guard), width) + &lines
 }
 
