@@ -3,7 +3,7 @@
 mod common;
 use common::{Ca, Checked, ENDPOINT, IMDS4, World, guardprobe, imds};
 use guardprobe_core::model::observation::{Layer, Outcome};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::Command;
 
 /// The configuration of DESIGN §7, as far as this world goes.
@@ -228,4 +228,91 @@ fn nothing_probes_from_a_forbidden_namespace() {
     let output = guardprobe().args(["check", "--target", "x=192.0.2.1:9"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("GUARDPROBE_FORBIDDEN_NETNS"));
+}
+
+#[test]
+fn a_name_without_an_address_is_never_blocked() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    let checked = world.check(&["--target", "t=nobody.example:443", "-o", "json"]);
+    expect(&checked, 3, &[("t", "inconclusive: resolve_failed")]);
+    assert!(checked.report().targets[0].unresolved[0].contains("nobody.example:443 (no such name)"), "{}", checked.stdout());
+    let checked = world.check(&["--target", "t=vault.example:8200", "-o", "json"]);
+    expect(&checked, 0, &[("t", "blocked: silence")]);
+}
+
+#[test]
+fn an_endpoints_file_that_cannot_be_trusted_is_stale() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    let with = |content: Option<String>| {
+        let path = world.file("endpoints.json", content.as_deref().unwrap_or_default());
+        if content.is_none() {
+            std::fs::remove_file(&path).unwrap();
+        }
+        let text = format!("targets: [{{name: api, kind: kube-api, endpointsFile: {path}}}]");
+        world.check(&["-c", &world.file("c.yaml", &text), "-o", "json"])
+    };
+    let file =
+        |updated: &str, address: &str| Some(format!(r#"{{"revision":"r","updated":"{updated}","addresses":["{address}"]}}"#));
+    for content in [None, Some("{".to_owned()), file("2020-01-01T00:00:00Z", ENDPOINT), file(&now(), "127.0.0.1:6443")] {
+        expect(&with(content), 3, &[("api", "inconclusive: stale_addresses")]);
+    }
+    expect(&with(file(&now(), ENDPOINT)), 0, &[("api", "blocked: silence")]);
+}
+
+#[test]
+fn each_kind_of_door_is_asked_in_its_own_language() {
+    let world = World::new();
+    world.populate();
+    world.serve("10.80.0.5:80", |mut stream| {
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n");
+    });
+    world.serve("10.80.0.5:21", |mut stream| {
+        let _ = stream.write_all(b"220 hello\r\n");
+        let _ = stream.read(&mut [0; 1024]);
+    });
+    world.serve_tls("10.80.0.5:443", &world.ca);
+    let ca = world.file("ca.crt", &world.ca.pem());
+    let text = format!(
+        "targets:
+  - {{name: http, kind: http, addresses: [\"10.80.0.5:80\"]}}
+  - {{name: no-http, kind: http, addresses: [\"10.80.0.5:21\"]}}
+  - {{name: https, kind: http, addresses: [\"10.80.0.5:443\"], serverName: kubernetes.default.svc, caFile: {ca}, path: /}}
+  - {{name: tls, kind: tls, addresses: [\"10.80.0.5:443\"], serverName: kubernetes.default.svc, caFile: {ca}}}
+  - {{name: tls-unchecked, kind: tls, addresses: [\"10.80.0.5:443\"]}}
+  - {{name: no-tls, kind: kube-api, addresses: [\"10.80.0.5:21\"], caFile: {ca}}}
+"
+    );
+    let checked = world.check(&["-c", &world.file("c.yaml", &text), "-o", "json"]);
+    let expected = [
+        ("http", "breached: answered", Layer::Http),
+        ("no-http", "breached: answered", Layer::Tcp),
+        ("https", "breached: identified", Layer::Tls),
+        ("tls", "breached: identified", Layer::Tls),
+        ("tls-unchecked", "breached: answered", Layer::Tls),
+        ("no-tls", "breached: answered", Layer::Tcp),
+    ];
+    for (index, (name, finding, layer)) in expected.into_iter().enumerate() {
+        assert_eq!(checked.finding(name), finding, "{}", checked.stdout());
+        assert_eq!(checked.report().targets[index].observations[0].layer, layer, "{name}");
+    }
+}
+
+#[test]
+fn what_a_pipeline_reads_is_what_a_person_reads() {
+    let world = World::new();
+    world.populate();
+    let table = world.check(&[]);
+    assert_eq!(table.status(), 1);
+    for expected in ["BREACHED", "token_issued", "169.254.169.254:80", "rule 1 of 7"] {
+        assert!(table.stdout().contains(expected), "{expected:?} in\n{}", table.stdout());
+    }
+    assert!(!table.stdout().contains('\u{1b}'), "no colour into a pipe");
+    let junit = world.check(&["-o", "junit"]);
+    assert_eq!(junit.status(), 1);
+    assert!(junit.stdout().contains("<failure") && junit.stdout().contains("imds"), "{}", junit.stdout());
 }
