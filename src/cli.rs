@@ -1,11 +1,12 @@
 //! Flags, and their environment twins. Every command's own arguments stand beside the command.
-use crate::check;
+use crate::{check, lab};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 const AFTER: &str = "\
 Examples:
+  guardprobe lab                                   see a guard hold, fall and come back on this machine, no cluster needed
   guardprobe check                                 in any pod: are IMDS and the Kubernetes API blocked from here, now?
   guardprobe check -c guardprobe.yaml -o json      the same for the targets of a configuration, for programs
   guardprobe check --target vault=10.0.0.5:8200    a quick question about one address
@@ -29,6 +30,11 @@ pub struct Cli {
 pub enum Command {
     /// One round, here, now: is each target blocked from this pod? Needs no cluster access and no configuration.
     Check(check::CheckArgs),
+    /// A node in a box: watch a real guard hold, fall and come back on this machine. No cluster, no root.
+    Lab(lab::LabArgs),
+    /// One process of a lab; started by `lab` itself.
+    #[command(hide = true)]
+    LabRole(lab::role::RoleArgs),
 }
 
 /// Sends the log to stderr. A filter that cannot be read falls back to warnings, and says so.

@@ -6,6 +6,7 @@
 //! | [`wire`] | one HTTP exchange, with bounds |
 //! | [`probe`] | the network: where targets live, one attempt, the climb, one round |
 //! | [`show`] | data to bytes: table, JSON, JUnit |
+//! | [`lab`] | a node in a box, to see it all without a cluster |
 //! | [`check`] | one round, here, now |
 //! | [`cli`] | flags and their environment twins |
 //!
@@ -13,6 +14,7 @@
 //! `guardprobe_core::model::report` carries it, [`show`] shows it.
 pub mod check;
 pub mod cli;
+pub mod lab;
 pub mod probe;
 pub mod show;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! guardprobe: a table of contents. Each command is a module of the library; `lib.rs` is its map.
 use clap::Parser;
 use guardprobe::cli::{Cli, Command};
-use guardprobe::{check, cli};
+use guardprobe::{check, cli, lab};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -9,5 +9,7 @@ fn main() -> ExitCode {
     cli::log_to_stderr(&log);
     match command {
         Command::Check(args) => check::run(&args),
+        Command::Lab(args) => lab::run(&args),
+        Command::LabRole(args) => lab::role::run(&args),
     }
 }

@@ -86,3 +86,65 @@ pub fn negative(controls: &[ControlRound], of: &Observation) -> Negative {
         other => other,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::observation::Source;
+
+    fn seen(outcome: Outcome) -> Observation {
+        Observation::new("198.51.100.7:443".parse().expect("an address"), Source::Literal, outcome)
+    }
+
+    fn control(expect: Expect, kind: ControlKind, observations: Vec<Observation>) -> ControlRound {
+        ControlRound { name: "c".into(), expect, kind, observations, unresolved: Vec::new() }
+    }
+
+    #[test]
+    fn a_must_reach_control_is_held_by_any_of_its_addresses() {
+        let held_by = |outcomes: &[Outcome]| {
+            held(&control(Expect::MustReach, ControlKind::Tcp, outcomes.iter().map(|outcome| seen(*outcome)).collect()))
+        };
+        assert_eq!(held_by(&[]), None);
+        assert_eq!(held_by(&[Outcome::Skipped]), None);
+        assert_eq!(held_by(&[Outcome::TimedOut]), Some(false));
+        assert_eq!(held_by(&[Outcome::LocalError]), Some(false));
+        assert_eq!(held_by(&[Outcome::Skipped, Outcome::TimedOut, Outcome::Connected]), Some(true));
+    }
+
+    #[test]
+    fn a_dns_control_is_held_by_an_answer_and_a_reporter_by_a_connection() {
+        let with = |kind, evidence| {
+            let seen = Observation { evidence, ..seen(Outcome::Connected) };
+            held(&control(Expect::MustReach, kind, vec![seen]))
+        };
+        assert_eq!(with(ControlKind::Dns, None), Some(false));
+        assert_eq!(with(ControlKind::Dns, Some(Evidence::NoAnswer)), Some(false));
+        assert_eq!(with(ControlKind::Dns, Some(Evidence::Answered)), Some(true));
+        assert_eq!(with(ControlKind::Reporter, None), Some(true));
+    }
+
+    #[test]
+    fn a_control_without_a_resolvable_name_has_failed() {
+        let nameless = ControlRound { unresolved: vec!["x".into()], ..control(Expect::MustReach, ControlKind::Tcp, vec![]) };
+        assert_eq!(held(&nameless), Some(false));
+        let other_address = ControlRound { observations: vec![seen(Outcome::Skipped)], ..nameless };
+        assert_eq!(held(&other_address), None);
+    }
+
+    #[test]
+    fn a_must_not_connect_control_is_held_by_anything_but_a_connection() {
+        let held_by = |outcomes: &[Outcome]| {
+            held(&control(Expect::MustNotConnect, ControlKind::Tcp, outcomes.iter().map(|outcome| seen(*outcome)).collect()))
+        };
+        assert_eq!(held_by(&[]), None);
+        for unasked in [Outcome::Skipped, Outcome::LocalError, Outcome::DeniedLocally] {
+            assert_eq!(held_by(&[unasked]), None, "{unasked:?}");
+        }
+        for quiet in [Outcome::TimedOut, Outcome::Rejected, Outcome::Refused, Outcome::Unreachable] {
+            assert_eq!(held_by(&[quiet]), Some(true), "{quiet:?}");
+        }
+        assert_eq!(held_by(&[Outcome::TimedOut, Outcome::Connected]), Some(false));
+        assert_eq!(held_by(&[Outcome::Connected, Outcome::TimedOut]), Some(false));
+    }
+}

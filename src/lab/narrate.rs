@@ -1,0 +1,148 @@
+//! What a person sees of a lab.
+#![expect(clippy::disallowed_methods, reason = "the lab tells how long things took")]
+use super::scenario::{self, CATALOGUE, Outcome};
+use super::setup::Setup;
+use super::world::{Checked, World};
+use anstream::{eprintln, print, println};
+use anstyle::{AnsiColor, Style};
+use guardprobe_core::model::finding::Verdict;
+use guardprobe_core::model::names;
+use guardprobe_core::model::observation::{Observation, Outcome as Ended};
+use guardprobe_core::model::report::TargetReport;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How many situations are judged at the same time: each mostly waits.
+const AT_ONCE: usize = 4;
+
+/// Guard up, guard gone, guard back, each judged by the real check.
+pub(super) fn story(once: bool) -> io::Result<ExitCode> {
+    let start = Instant::now();
+    println!("A node in a box: network namespaces on this machine, and nothing leaves it.\n");
+    println!("  pod ── node: kube-proxy, then the guard ── vpc: IMDS (IPv4, IPv6), two API endpoints, DNS");
+    let mut world = World::build(Setup::default())?;
+    println!("  built in {}; to look inside while it stands: {}\n", took(start.elapsed()), world.way_in());
+
+    let first = step(&world, "The guard is up.", Instant::now())?;
+    pause(once, "Press Enter to take the guard away")?;
+    let gone = Instant::now();
+    world.guard_down()?;
+    let second = step(&world, "The guard is gone: somebody deleted the policy.", gone)?;
+    pause(once, "Press Enter to bring it back")?;
+    world.guard_up()?;
+    let third = step(&world, "The guard is back.", Instant::now())?;
+
+    let verdicts = [&first, &second, &third].map(|step| step.report.verdict);
+    println!("{}   in {}", verdicts.map(|verdict| verdict.as_str()).join(" → "), took(start.elapsed()));
+    if verdicts == [Verdict::Blocked, Verdict::Breached, Verdict::Blocked] {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("guardprobe lab: expected blocked → breached → blocked");
+    Ok(ExitCode::from(names::EXIT_LAB_UNEXPECTED))
+}
+
+fn step(world: &World, title: &str, since: Instant) -> io::Result<Checked> {
+    let bold = Style::new().bold();
+    println!("{bold}{title}{bold:#}");
+    let checked = world.check(None, &[])?;
+    println!("  check says, after {}:", took(since.elapsed()));
+    checked.report.targets.iter().for_each(target);
+    println!();
+    Ok(checked)
+}
+
+fn target(target: &TargetReport) {
+    let style = colour(target.verdict);
+    println!("  {style}{:<8}{style:#}  {}: {}", target.verdict.as_str(), target.name, target.reason.as_str());
+    target.observations.iter().for_each(|seen| println!("            {:<24}  {}", seen.address.to_string(), how_far(seen)));
+}
+
+fn how_far(seen: &Observation) -> String {
+    let detail = seen.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let after = took(Duration::from_secs_f64(seen.latency_seconds));
+    match seen.outcome {
+        Ended::Connected => format!("connected after {after}, got as far as {}{detail}", seen.layer.as_str()),
+        Ended::TimedOut => format!("silence for {after}{detail}"),
+        ended => format!("{} after {after}{detail}", ended.as_str()),
+    }
+}
+
+fn colour(verdict: Verdict) -> Style {
+    let (colour, bold) = match verdict {
+        Verdict::Blocked => (AnsiColor::Green, false),
+        Verdict::Inconclusive => (AnsiColor::Yellow, false),
+        Verdict::Breached => (AnsiColor::Red, true),
+    };
+    let style = Style::new().fg_color(Some(colour.into()));
+    if bold { style.bold() } else { style }
+}
+
+fn took(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}
+
+/// Waits for a person, where there is one.
+fn pause(once: bool, prompt: &str) -> io::Result<()> {
+    if once || !io::stdin().is_terminal() {
+        return Ok(());
+    }
+    print!("{prompt} ");
+    io::stdout().flush()?;
+    io::stdin().lock().read_line(&mut String::new())?;
+    println!();
+    Ok(())
+}
+
+/// Names the catalogue.
+pub(super) fn list() -> ExitCode {
+    let width = CATALOGUE.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+    CATALOGUE.iter().for_each(|scenario| println!("{:<width$}  {}", scenario.name, scenario.about));
+    ExitCode::SUCCESS
+}
+
+/// Judges situations, some at a time, and prints a table.
+pub(super) fn scenarios(chosen: &[String]) -> io::Result<ExitCode> {
+    let start = Instant::now();
+    let width = chosen.iter().map(String::len).max().unwrap_or(0);
+    let mut wrong = 0;
+    for group in chosen.chunks(AT_ONCE) {
+        let outcomes = std::thread::scope(|scope| {
+            let running: Vec<_> = group.iter().map(|name| scope.spawn(|| scenario::run_in_child(name))).collect();
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread died"))))
+                .collect::<Vec<_>>()
+        });
+        for (name, outcome) in group.iter().zip(outcomes) {
+            wrong += usize::from(!row(name, width, outcome));
+        }
+    }
+    println!("\n{} judged as expected, {wrong} not, in {}", chosen.len() - wrong, took(start.elapsed()));
+    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(names::EXIT_LAB_UNEXPECTED) })
+}
+
+/// One line of the table; true when all was judged as expected.
+fn row(name: &str, width: usize, outcome: io::Result<Outcome>) -> bool {
+    let (good, bad) =
+        (Style::new().fg_color(Some(AnsiColor::Green.into())), Style::new().fg_color(Some(AnsiColor::Red.into())).bold());
+    match outcome {
+        Err(error) => {
+            println!("{bad}NOT{bad:#}  {name:<width$}  {error}");
+            false
+        }
+        Ok(outcome) if outcome.wrong.is_empty() => {
+            println!("{good}ok {good:#}  {name:<width$}  {:>4.1} s  {}", outcome.seconds, outcome.judged.join(", "));
+            true
+        }
+        Ok(outcome) => {
+            println!("{bad}NOT{bad:#}  {name:<width$}  {:>4.1} s  {}", outcome.seconds, outcome.judged.join(", "));
+            outcome.wrong.iter().for_each(|wrong| println!("     {:<width$}  {wrong}", ""));
+            false
+        }
+    }
+}

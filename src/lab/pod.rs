@@ -1,0 +1,82 @@
+//! The pod: what the kubelet puts into one, and the real `check` in it.
+use super::plan;
+use super::setup::EndpointsFile;
+use jiff::{SignedDuration, Timestamp};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, setrlimit};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// What a pod wears for one check.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Dress {
+    pub(super) nameservers: Vec<IpAddr>,
+    /// The cluster's CA, PEM.
+    pub(super) ca: String,
+    /// The text of endpoints.json.
+    pub(super) endpoints: Option<String>,
+    /// The text of the configuration; without one `check` finds what it finds.
+    pub(super) config: Option<String>,
+    /// More arguments of `check`.
+    pub(super) args: Vec<String>,
+    /// The limit of open files.
+    pub(super) descriptors: Option<u64>,
+}
+
+/// Dresses this process as a pod and becomes `guardprobe check`. Returns only what went wrong.
+pub(super) fn become_check(dress: &Dress) -> io::Error {
+    match wear(dress) {
+        Ok(mut command) => command.exec(),
+        Err(error) => error,
+    }
+}
+
+fn wear(dress: &Dress) -> io::Result<Command> {
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(Some("tmpfs"), "/etc", Some("tmpfs"), MsFlags::empty(), none)?;
+    let servers: String = dress.nameservers.iter().map(|ip| format!("nameserver {ip}\n")).collect();
+    let search = "search default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n";
+    fs::write("/etc/resolv.conf", servers + search)?;
+    fs::write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
+    fs::create_dir_all("/etc/guardprobe/ca")?;
+    fs::create_dir_all("/etc/guardprobe/endpoints")?;
+    fs::write("/etc/guardprobe/ca/ca.crt", &dress.ca)?;
+    if let Some(endpoints) = &dress.endpoints {
+        fs::write("/etc/guardprobe/endpoints/endpoints.json", endpoints)?;
+    }
+    let mut check = Command::new("/proc/self/exe");
+    check.env_clear().args(["check", "-o", "json"]).args(&dress.args);
+    check.env("KUBERNETES_SERVICE_HOST", plan::CLUSTER_IP.ip().to_string());
+    check.env("KUBERNETES_SERVICE_PORT", plan::CLUSTER_IP.port().to_string());
+    check.env("GUARDPROBE_NODE", "lab-node").env("GUARDPROBE_POD", "guardprobe-lab");
+    if let Some(config) = &dress.config {
+        fs::write("/etc/guardprobe/guardprobe.yaml", config)?;
+        check.args(["-c", "/etc/guardprobe/guardprobe.yaml"]);
+    }
+    if let Some(limit) = dress.descriptors {
+        setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
+    }
+    Ok(check)
+}
+
+/// The text of endpoints.json, as of `now`.
+pub(super) fn endpoints_text(file: &EndpointsFile, now: Timestamp) -> Option<String> {
+    let written = |addresses: &[SocketAddr], minutes: u32| {
+        let updated = now.saturating_sub(SignedDuration::from_mins(i64::from(minutes))).unwrap_or(now);
+        let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        serde_json::json!({"revision": "lab", "updated": updated.to_string(), "addresses": addresses}).to_string()
+    };
+    match file {
+        EndpointsFile::Fresh(addresses) => Some(written(addresses, 0)),
+        EndpointsFile::Old(addresses, minutes) => Some(written(addresses, *minutes)),
+        EndpointsFile::Text(text) => Some((*text).to_owned()),
+        EndpointsFile::Missing => None,
+    }
+}

@@ -1,0 +1,336 @@
+//! The catalogue of situations, and how one is judged.
+//!
+//! The expectations follow from the rules in `guardprobe_core::judge::finding`; a number in a comment is that of the rule.
+#![expect(clippy::disallowed_methods, reason = "the lab tells how long things took")]
+use super::filter::Answer;
+use super::net::{Way, only};
+use super::setup::{EndpointsFile, Guard, Ipv6, Proxy, Setup, Trouble};
+use super::standin::Api;
+use super::world::{Checked, World};
+use super::{plan, role};
+use guardprobe_core::model::names;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::process::Stdio;
+use std::time::Instant;
+
+/// One situation.
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    /// What makes it differ from a world in which all is well.
+    change: fn(&mut Setup),
+    /// The configuration; without one, what a pod finds by itself: imds and kube-api.
+    config: Option<&'static str>,
+    /// More arguments of `check`.
+    args: &'static [&'static str],
+    /// Target, and its verdict and reason.
+    expect: &'static [(&'static str, &'static str)],
+}
+
+/// A situation that needs no configuration.
+const fn plain(
+    name: &'static str,
+    about: &'static str,
+    expect: &'static [(&'static str, &'static str)],
+    change: fn(&mut Setup),
+) -> Scenario {
+    Scenario { name, about, change, config: None, args: &[], expect }
+}
+
+const SILENCE: &str = "blocked: silence";
+const WEAK: &str = "blocked: weak";
+const TOKEN: &str = "breached: token_issued";
+const IDENTIFIED: &str = "breached: identified";
+const CONTROL_FAILED: &str = "inconclusive: control_failed";
+const REFUSED: &str = "inconclusive: refused";
+const INTERCEPTED: &str = "inconclusive: intercepted";
+const STALE: &str = "inconclusive: stale_addresses";
+const LOCAL_ERROR: &str = "inconclusive: local_error";
+
+const BOTH_SILENT: &[(&str, &str)] = &[("imds", SILENCE), ("kube-api", SILENCE)];
+const BOTH_OPEN: &[(&str, &str)] = &[("imds", TOKEN), ("kube-api", IDENTIFIED)];
+const BOTH_WEAK: &[(&str, &str)] = &[("imds", WEAK), ("kube-api", WEAK)];
+const BOTH_DARK: &[(&str, &str)] = &[("imds", CONTROL_FAILED), ("kube-api", CONTROL_FAILED)];
+const BOTH_REFUSED: &[(&str, &str)] = &[("imds", REFUSED), ("kube-api", REFUSED)];
+const BOTH_INTERCEPTED: &[(&str, &str)] = &[("imds", INTERCEPTED), ("kube-api", INTERCEPTED)];
+const BOTH_LOCAL: &[(&str, &str)] = &[("imds", LOCAL_ERROR), ("kube-api", LOCAL_ERROR)];
+const API_STALE: &[(&str, &str)] = &[("imds", SILENCE), ("kube-api", STALE)];
+/// A rejection at a ClusterIP counts as silence: kube-proxy rejects too, when a Service has no endpoints.
+const BOTH_REJECTED: &[(&str, &str)] = &[("imds", "blocked: rejected"), ("kube-api", SILENCE)];
+
+/// All situations.
+pub(super) const CATALOGUE: &[Scenario] = &[
+    plain("guard-holds", "The guard drops what it must; all else works.", BOTH_SILENT, |_| {}),
+    plain("no-guard", "No guard at all.", BOTH_OPEN, |all| all.guard = None),
+    plain("ipv6-forgotten", "The guard denies IMDS over IPv4 only.", &[("imds", TOKEN), ("kube-api", SILENCE)], |all| {
+        guard(all).addresses.truncate(1);
+    }),
+    plain(
+        "endpoint-missing",
+        "One API endpoint is missing from the guard's set.",
+        &[("imds", SILENCE), ("kube-api", IDENTIFIED)],
+        |all| {
+            guard(all).endpoints.remove(1);
+        },
+    ),
+    plain(
+        "endpoint-moved",
+        "The API got a new endpoint, and the guard's set did not.",
+        &[("imds", SILENCE), ("kube-api", IDENTIFIED)],
+        |all| {
+            all.pod.endpoints = EndpointsFile::Fresh(vec![plan::ENDPOINTS[0], plan::NEW_ENDPOINT]);
+        },
+    ),
+    plain("network-dead", "The pod's network passes nothing.", BOTH_DARK, |all| all.node.trouble = Some(Trouble::Everything)),
+    plain("control-dead", "The guard holds, but DNS is dead.", BOTH_DARK, Setup::close_dns),
+    plain("control-dropped", "The guard holds, and something drops DNS too.", BOTH_DARK, |all| {
+        all.node.trouble = Some(Trouble::To(plan::DNS_SERVER.to_vec()));
+    }),
+    plain("targets-dead", "No guard, and nobody listens: a reset comes back.", BOTH_REFUSED, |all| {
+        all.guard = None;
+        all.close_imds();
+        all.close_api();
+    }),
+    plain("guard-resets", "The guard answers with a reset.", BOTH_REFUSED, |all| guard(all).answer = Answer::Reset),
+    plain("admin-prohibited", "The guard answers: administratively prohibited.", BOTH_REJECTED, |all| {
+        guard(all).answer = Answer::Icmp { v4: 13, v6: 1 };
+    }),
+    plain("port-unreachable", "The guard answers: port unreachable.", BOTH_REJECTED, |all| {
+        guard(all).answer = Answer::Icmp { v4: 3, v6: 4 };
+    }),
+    plain("protocol-unreachable", "The guard answers: protocol unreachable; over IPv6: policy.", BOTH_REJECTED, |all| {
+        guard(all).answer = Answer::Icmp { v4: 2, v6: 5 };
+    }),
+    plain("host-unreachable", "Something answers: host unreachable.", BOTH_WEAK, |all| {
+        guard(all).answer = Answer::Icmp { v4: 1, v6: 3 }
+    }),
+    plain("proxy-mute", "A proxy in the pod accepts everything and says nothing.", BOTH_INTERCEPTED, |all| {
+        all.guard = None;
+        all.pod.proxy = Some(Proxy { forwards: false, only_port: None });
+    }),
+    plain("proxy-forwards", "A proxy in the pod forwards to the real IMDS and API.", BOTH_OPEN, |all| {
+        all.guard = None;
+        all.pod.proxy = Some(Proxy { forwards: true, only_port: None });
+    }),
+    plain("proxy-guarded", "A proxy in the pod accepts everything; behind it the guard holds.", BOTH_INTERCEPTED, |all| {
+        all.pod.proxy = Some(Proxy { forwards: true, only_port: None });
+    }),
+    plain(
+        "proxy-one-port",
+        "A proxy takes port 80 only; the API is not intercepted.",
+        &[("imds", INTERCEPTED), ("kube-api", IDENTIFIED)],
+        |all| {
+            all.guard = None;
+            all.pod.proxy = Some(Proxy { forwards: false, only_port: Some(80) });
+        },
+    ),
+    plain("node-swallows", "Something on the node accepts every connection.", BOTH_INTERCEPTED, |all| {
+        all.guard = None;
+        all.node.swallows_tcp = true;
+    }),
+    plain(
+        "hop-limit",
+        "No guard; IMDS's answers get one hop far.",
+        &[("imds", "breached: no_answer"), ("kube-api", IDENTIFIED)],
+        |all| {
+            all.guard = None;
+            all.one_hop_imds();
+        },
+    ),
+    plain("first-syn-lost", "No guard; the first SYN of each connection is lost.", BOTH_OPEN, |all| {
+        all.guard = None;
+        all.node.trouble = Some(Trouble::FirstSyn);
+    }),
+    Scenario {
+        config: Some(
+            "targets: [{name: many, kind: tcp, addresses: ['10.90.1.1:8200', '10.90.1.2:8200', '10.90.1.3:8200', '10.90.1.4:8200', '10.90.1.5:8200', '10.90.1.6:8200', '10.90.1.7:8200', '10.90.1.8:8200', '10.90.1.9:8200', '10.90.1.10:8200', '10.90.1.11:8200', '10.90.1.12:8200']}]",
+        ),
+        ..plain("two-of-three", "Two of three connects get through.", &[("many", "breached: connected")], |all| {
+            all.guard = None;
+            all.node.trouble = Some(Trouble::FromPorts(plan::FIRST_THIRD));
+        })
+    },
+    Scenario {
+        config: Some("targets: [{name: nobody, kind: tcp, addresses: ['nobody.lab:443']}]"),
+        ..plain("name-unknown", "A target's name does not resolve.", &[("nobody", "inconclusive: resolve_failed")], |_| {})
+    },
+    plain(
+        "route-prohibit",
+        "A prohibit route in the pod.",
+        &[("imds", "inconclusive: denied_locally"), ("kube-api", SILENCE)],
+        |all| {
+            all.pod.routes = vec![(only(plan::IMDS[0]), Way::Prohibit)];
+        },
+    ),
+    plain(
+        "route-blackhole",
+        "A blackhole route in the pod.",
+        &[("imds", "inconclusive: denied_locally"), ("kube-api", SILENCE)],
+        |all| {
+            all.pod.routes = vec![(only(plan::IMDS[0]), Way::Blackhole)];
+        },
+    ),
+    plain("route-unreachable", "An unreachable route in the pod.", &[("imds", WEAK), ("kube-api", SILENCE)], |all| {
+        all.pod.routes = vec![(only(plan::IMDS[0]), Way::Unreachable)];
+    }),
+    plain(
+        "router-prohibit",
+        "No guard, but the node's routes prohibit IMDS.",
+        &[("imds", "blocked: rejected"), ("kube-api", IDENTIFIED)],
+        |all| {
+            all.guard = None;
+            all.node.routes = plan::IMDS.map(|ip| (only(ip), Way::Prohibit)).to_vec();
+        },
+    ),
+    plain("router-unreachable", "The node has no way to IMDS.", &[("imds", WEAK), ("kube-api", SILENCE)], |all| {
+        all.node.routes = plan::IMDS.map(|ip| (only(ip), Way::Unreachable)).to_vec();
+    }),
+    plain("no-default-route", "The pod has no default route.", BOTH_DARK, |all| all.pod.default_route = false),
+    plain("no-address", "The pod has no address in either family.", NO_ADDRESS, |all| {
+        all.pod.ipv4 = false;
+        all.pod.ipv6 = Ipv6::LinkLocal;
+    }),
+    plain("no-descriptors", "The prober has no file descriptor left.", BOTH_LOCAL, |all| all.pod.descriptors = Some(9)),
+    plain("no-local-port", "The pod has no local port left.", BOTH_LOCAL, |all| all.pod.no_local_port = true),
+    plain("no-ipv6", "The pod has no IPv6 address beyond its link.", BOTH_SILENT, |all| all.pod.ipv6 = Ipv6::LinkLocal),
+    plain("ipv6-off", "IPv6 is switched off in the pod.", BOTH_SILENT, |all| all.pod.ipv6 = Ipv6::Off),
+    plain(
+        "other-ca",
+        "The API's addresses are somebody else's now.",
+        &[("imds", SILENCE), ("kube-api", "inconclusive: wrong_identity")],
+        |all| {
+            guard(all).endpoints.clear();
+            all.api_is(Api::Others);
+        },
+    ),
+    plain(
+        "api-no-tls",
+        "What answers at the API's addresses speaks no TLS.",
+        &[("imds", SILENCE), ("kube-api", "breached: answered")],
+        |all| {
+            guard(all).endpoints.clear();
+            all.api_is(Api::Garbage);
+        },
+    ),
+    plain(
+        "api-mute",
+        "What answers at the API's addresses says nothing.",
+        &[("imds", SILENCE), ("kube-api", "breached: no_answer")],
+        |all| {
+            guard(all).endpoints.clear();
+            all.api_is(Api::Mute);
+        },
+    ),
+    plain("endpoints-old", "The endpoints file is 90 minutes old.", API_STALE, |all| {
+        all.pod.endpoints = EndpointsFile::Old(plan::ENDPOINTS.to_vec(), 90);
+    }),
+    plain("endpoints-torn", "The endpoints file is half written.", API_STALE, |all| {
+        all.pod.endpoints = EndpointsFile::Text("{\"revision\":\"lab\",\"upd");
+    }),
+    plain("endpoints-loopback", "The endpoints file names a loopback address.", API_STALE, |all| {
+        all.pod.endpoints = EndpointsFile::Fresh(vec![std::net::SocketAddr::from(([127, 0, 0, 1], 6443))]);
+    }),
+    Scenario {
+        config: Some("targets: [{name: kube-api, kind: kube-api, endpointsFile: /etc/guardprobe/endpoints/endpoints.json}]"),
+        ..plain("endpoints-missing", "A configured endpoints file is not there.", &[("kube-api", STALE)], |all| {
+            all.pod.endpoints = EndpointsFile::Missing;
+        })
+    },
+    plain(
+        "cluster-ip-only",
+        "Only the API's ClusterIP is known: that proves little.",
+        &[("imds", SILENCE), ("kube-api", WEAK)],
+        |all| {
+            all.pod.endpoints = EndpointsFile::Missing;
+        },
+    ),
+    plain("service-without-endpoints", "kube-proxy rejects the ClusterIP; the endpoints are guarded.", BOTH_SILENT, |all| {
+        all.node.behind_cluster_ip.clear();
+    }),
+    plain("node-local-dns", "The only control answers on this very node.", BOTH_WEAK, |all| {
+        all.node.local_dns = true;
+        all.pod.nameservers = vec![plan::NODE_LOCAL_DNS.ip()];
+    }),
+    Scenario {
+        args: &["--proof", "rejected"],
+        ..plain("proof-wanted", "Silence, where a rejection was asked for as proof.", UNPROVED, |_| {})
+    },
+];
+
+const NO_ADDRESS: &[(&str, &str)] = &[("imds", "inconclusive: no_addresses"), ("kube-api", "inconclusive: resolve_failed")];
+const UNPROVED: &[(&str, &str)] = &[("imds", "inconclusive: unproved"), ("kube-api", "inconclusive: unproved")];
+
+/// The guard of a world, for a change.
+fn guard(all: &mut Setup) -> &mut Guard {
+    all.guard.get_or_insert_default()
+}
+
+/// How a situation was judged.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Outcome {
+    /// `target verdict: reason` of each target.
+    pub(super) judged: Vec<String>,
+    /// What was not as expected, in words.
+    pub(super) wrong: Vec<String>,
+    pub(super) seconds: f64,
+}
+
+/// The names that a person asked for: one, or all.
+pub(super) fn select(name: &str) -> Option<Vec<String>> {
+    let known = CATALOGUE.iter().map(|scenario| scenario.name.to_owned());
+    let chosen: Vec<String> = known.filter(|known| name == "all" || known == name).collect();
+    (!chosen.is_empty()).then_some(chosen)
+}
+
+/// Judges one situation in a process of its own, so that several stand beside each other.
+pub(super) fn run_in_child(name: &str) -> io::Result<Outcome> {
+    let output = role::command("scenario", name).stdin(Stdio::null()).output()?;
+    serde_json::from_slice(&output.stdout)
+        .map_err(|_| io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// The other side of [`run_in_child`].
+pub(super) fn run_as_process(name: &str) -> io::Result<()> {
+    let scenario = CATALOGUE.iter().find(|scenario| scenario.name == name).ok_or_else(|| io::Error::other("no such scenario"))?;
+    let start = Instant::now();
+    let mut setup = Setup::default();
+    (scenario.change)(&mut setup);
+    let world = World::build(setup)?;
+    let checked = world.check(scenario.config, scenario.args)?;
+    let outcome = compare(scenario, &checked, start.elapsed().as_secs_f64());
+    println!("{}", serde_json::to_string(&outcome)?);
+    Ok(())
+}
+
+fn compare(scenario: &Scenario, checked: &Checked, seconds: f64) -> Outcome {
+    let found = |name: &str| {
+        let target = checked.report.targets.iter().find(|target| target.name == name)?;
+        Some((format!("{}: {}", target.verdict.as_str(), target.reason.as_str()), target.why.clone()))
+    };
+    let mut wrong: Vec<String> = scenario
+        .expect
+        .iter()
+        .filter_map(|(name, expected)| match found(name) {
+            Some((finding, _)) if finding == *expected => None,
+            Some((_, why)) => Some(format!("expected {name} {expected}, but: {why}")),
+            None => Some(format!("expected {name} {expected}, but the report has no such target")),
+        })
+        .collect();
+    let status = exit_status(scenario);
+    if checked.status != i32::from(status) {
+        wrong.push(format!("expected exit status {status}, not {}", checked.status));
+    }
+    let judged = scenario.expect.iter().filter_map(|(name, _)| Some(format!("{name} {}", found(name)?.0))).collect();
+    Outcome { judged, wrong, seconds }
+}
+
+/// The exit status that goes with the worst of the expected verdicts.
+fn exit_status(scenario: &Scenario) -> u8 {
+    let any = |verdict: &str| scenario.expect.iter().any(|(_, expected)| expected.starts_with(verdict));
+    match () {
+        () if any("breached") => names::EXIT_BREACHED,
+        () if any("inconclusive") => names::EXIT_NOT_PROVEN,
+        () => names::EXIT_BLOCKED,
+    }
+}

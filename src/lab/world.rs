@@ -1,0 +1,202 @@
+//! A little world: pod, node and vpc, each a network namespace, wired and populated.
+#![expect(clippy::disallowed_methods, reason = "the lab is an edge: its files carry the time")]
+use super::net::{Net, Ns, Way, everything, only};
+use super::pod::{self, Dress};
+use super::setup::{Guard, Ipv6, Setup};
+use super::standin::{Ready, Service};
+use super::{node, plan, role};
+use guardprobe_core::model::report::Report;
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::process::{Child, Stdio};
+
+/// A world that stands. Its processes end with it; its namespaces end with them.
+pub(super) struct World {
+    setup: Setup,
+    pod: Ns,
+    node: Ns,
+    vpc: Ns,
+    standins: Vec<Child>,
+    /// What the stand-ins of the vpc said when they were ready.
+    pub(super) ready: Ready,
+    /// Holds the pod's only ephemeral port.
+    _taken_port: Option<TcpListener>,
+}
+
+/// One check in the pod: its report and its exit status.
+pub(super) struct Checked {
+    pub(super) report: Report,
+    pub(super) status: i32,
+}
+
+impl World {
+    /// Builds a world.
+    ///
+    /// # Errors
+    /// What the kernel refused, and of what.
+    pub(super) fn build(setup: Setup) -> io::Result<Self> {
+        let mut vpc = Ns::make("vpc")?;
+        let mut node = Ns::make("node")?;
+        let mut pod = Ns::make("pod")?;
+        wire(&setup, &mut vpc, &mut node, &mut pod)?;
+        node::load_services(&setup.node, &mut node.filter)?;
+        if let Some(trouble) = &setup.node.trouble {
+            node::load_trouble(trouble, &mut node.filter)?;
+        }
+        if let Some(guard) = &setup.guard {
+            node::load_guard(guard, &mut node.filter)?;
+        }
+        let (mut standins, ready) = spawn(&vpc, &setup.vpc).map(|(child, ready)| (vec![child], ready))?;
+        for (place, services) in [(&node, beside(&setup)), (&pod, proxies(&setup))] {
+            if !services.is_empty() {
+                standins.push(spawn(place, &services)?.0);
+            }
+        }
+        if let Some(proxy) = &setup.pod.proxy {
+            node::load_proxy(proxy, &mut pod.filter)?;
+        }
+        let _taken_port = take_port(&setup, &pod)?;
+        Ok(World { setup, pod, node, vpc, standins, ready, _taken_port })
+    }
+
+    /// Puts the guard up.
+    pub(super) fn guard_up(&mut self) -> io::Result<()> {
+        node::load_guard(&Guard::default(), &mut self.node.filter)
+    }
+
+    /// Takes the guard away, as somebody does who deletes a policy.
+    pub(super) fn guard_down(&mut self) -> io::Result<()> {
+        node::remove_guard(&mut self.node.filter)
+    }
+
+    /// Runs the real `check` in the pod.
+    ///
+    /// # Errors
+    /// It could not be started, or what it printed is no report.
+    pub(super) fn check(&self, config: Option<&str>, args: &[&str]) -> io::Result<Checked> {
+        let dress = Dress {
+            nameservers: self.setup.pod.nameservers.clone(),
+            ca: self.ready.ca.clone(),
+            endpoints: pod::endpoints_text(&self.setup.pod.endpoints, jiff::Timestamp::now()),
+            config: config.map(str::to_owned),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            descriptors: self.setup.pod.descriptors,
+        };
+        self.pod.enter()?;
+        let output = role::command("pod", &serde_json::to_string(&dress)?).stdin(Stdio::null()).output()?;
+        let report = serde_json::from_slice(&output.stdout).map_err(|error| {
+            io::Error::other(format!("check gave no report ({error}): {}", String::from_utf8_lossy(&output.stderr).trim()))
+        })?;
+        Ok(Checked { report, status: output.status.code().unwrap_or(-1) })
+    }
+
+    /// How a person gets to where the stand-ins are, while the world stands.
+    pub(super) fn way_in(&self) -> String {
+        let host_pid = self.ready.host_pid;
+        format!("nsenter -U --preserve-credentials -n -t {host_pid}   (the {})", self.vpc.name)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for child in &mut self.standins {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn wire(setup: &Setup, vpc: &mut Ns, node: &mut Ns, pod: &mut Ns) -> io::Result<()> {
+    Ns::wire((node, "eni0"), (pod, "eth0"))?;
+    Ns::wire((node, "up0"), (vpc, "eth0"))?;
+    node.sysctl("ipv4/ip_forward", "1")?;
+    node.sysctl("ipv6/conf/all/forwarding", "1")?;
+    ends(node, "eni0", plan::NODE_TO_POD)?;
+    ends(node, "up0", plan::NODE_TO_VPC)?;
+    ends(vpc, "eth0", plan::VPC)?;
+    live(vpc)?;
+    for (gateway, back) in plan::VPC.into_iter().zip(plan::NODE_TO_VPC) {
+        node.route(everything(gateway), Way::Via(gateway))?;
+        vpc.route(everything(back), Way::Via(back))?;
+    }
+    setup.node.routes.iter().try_for_each(|(to, way)| node.route(*to, *way))?;
+    if setup.node.local_dns {
+        node.address("lo", only(plan::NODE_LOCAL_DNS.ip()))?;
+    }
+    wire_pod(setup, pod)
+}
+
+fn wire_pod(setup: &Setup, pod: &mut Ns) -> io::Result<()> {
+    let (first, last) = if setup.pod.no_local_port { (50000, 50000) } else { plan::LOCAL_PORTS };
+    pod.sysctl("ipv4/ip_local_port_range", &format!("{first} {last}"))?;
+    if setup.pod.ipv6 == Ipv6::Off {
+        pod.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
+    }
+    pod.up("eth0")?;
+    let has = |ip: IpAddr| if ip.is_ipv4() { setup.pod.ipv4 } else { setup.pod.ipv6 == Ipv6::On };
+    for (own, gateway) in plan::POD.into_iter().zip(plan::NODE_TO_POD).filter(|(own, _)| has(*own)) {
+        pod.address("eth0", beside_others(own))?;
+        if setup.pod.default_route {
+            pod.route(everything(gateway), Way::Via(gateway))?;
+        }
+    }
+    setup.pod.routes.iter().try_for_each(|(to, way)| pod.route(*to, *way))
+}
+
+fn ends(ns: &mut Ns, link: &str, addresses: [IpAddr; 2]) -> io::Result<()> {
+    ns.up(link)?;
+    addresses.into_iter().try_for_each(|ip| ns.address(link, beside_others(ip)))
+}
+
+fn beside_others(ip: IpAddr) -> Net {
+    (ip, if ip.is_ipv4() { 24 } else { 64 })
+}
+
+/// Every address of the vpc lives, whether or not anything listens there.
+fn live(vpc: &mut Ns) -> io::Result<()> {
+    let sockets =
+        plan::ENDPOINTS.into_iter().chain([plan::NEW_ENDPOINT, plan::ENDPOINT_V6]).chain(plan::DNS_SERVER).chain(plan::many());
+    let all: BTreeSet<IpAddr> = sockets.map(|at| at.ip()).chain(plan::IMDS).collect();
+    all.into_iter().try_for_each(|ip| vpc.address("lo", only(ip)))
+}
+
+/// What listens on the node itself.
+fn beside(setup: &Setup) -> Vec<Service> {
+    let dns = setup.node.local_dns.then(|| Service::Dns { at: vec![plan::NODE_LOCAL_DNS] });
+    let swallow = setup.node.swallows_tcp.then(|| Service::Mute { at: vec![anywhere()] });
+    dns.into_iter().chain(swallow).collect()
+}
+
+/// What listens in the pod.
+fn proxies(setup: &Setup) -> Vec<Service> {
+    let proxy = |proxy: &super::setup::Proxy| match proxy.forwards {
+        true => Service::Proxy { at: vec![anywhere()] },
+        false => Service::Mute { at: vec![anywhere()] },
+    };
+    setup.pod.proxy.iter().map(proxy).collect()
+}
+
+fn anywhere() -> SocketAddr {
+    SocketAddr::new(IpAddr::from([0u16; 8]), plan::PROXY_PORT)
+}
+
+fn take_port(setup: &Setup, pod: &Ns) -> io::Result<Option<TcpListener>> {
+    pod.enter()?;
+    let own = SocketAddr::new(IpAddr::from([0u16; 8]), 50000);
+    setup.pod.no_local_port.then(|| TcpListener::bind(own)).transpose()
+}
+
+/// Starts stand-ins in a namespace, and waits until they are bound.
+fn spawn(place: &Ns, services: &[Service]) -> io::Result<(Child, Ready)> {
+    place.enter()?;
+    let mut command = role::command("standins", &serde_json::to_string(services)?);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    let ready = serde_json::from_str(&line)
+        .map_err(|_| io::Error::other(format!("the stand-ins of the {} did not start", place.name)))?;
+    Ok((child, ready))
+}

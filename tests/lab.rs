@@ -1,0 +1,126 @@
+//! `guardprobe lab`: the story, the catalogue, and that nothing of it is left behind.
+#![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn lab(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_guardprobe"));
+    command.arg("lab").args(args).stdin(Stdio::null());
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Network namespaces in which some process of this binary lives, beside our own.
+fn lab_processes(binary: &str) -> Vec<PathBuf> {
+    let alive = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let ours =
+        |path: &PathBuf| fs::read(path.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("lab-role"));
+    let exe = |path: &PathBuf| fs::read_link(path.join("exe")).is_ok_and(|exe| exe.to_string_lossy().starts_with(binary));
+    alive.filter(|path| ours(path) && exe(path)).collect()
+}
+
+/// A copy of the binary that others may run, and that no other test runs.
+fn copy(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("gpt-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = folder.join("guardprobe");
+    fs::copy(env!("CARGO_BIN_EXE_guardprobe"), &copy).unwrap();
+    copy
+}
+
+/// Waits until nothing of a lab is left, and removes its binary.
+fn expect_nothing_left(binary: &PathBuf) {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let left = lab_processes(binary.to_str().unwrap());
+        if left.is_empty() {
+            return fs::remove_dir_all(binary.parent().unwrap()).unwrap();
+        }
+        assert!(Instant::now() < end, "still alive: {left:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Starts the catalogue, and waits until its first row: worlds stand then.
+fn midway(binary: &PathBuf) -> Child {
+    let mut child =
+        Command::new(binary).args(["lab", "--scenario", "all"]).stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("guard-holds"), "{line}");
+    assert!(!lab_processes(binary.to_str().unwrap()).is_empty());
+    child
+}
+
+#[test]
+fn the_story_ends_in_blocked_breached_blocked() {
+    let output = lab(&["--once"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let last = text(&output).lines().last().unwrap().to_owned();
+    assert!(last.starts_with("blocked → breached → blocked   in "), "{last}");
+}
+
+#[test]
+fn an_unprivileged_user_sees_the_same() {
+    let binary = copy("unprivileged");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&binary).args(["lab", "--once"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("blocked → breached → blocked"));
+    expect_nothing_left(&binary);
+}
+
+#[test]
+fn every_situation_of_the_catalogue_is_judged_as_expected() {
+    let start = Instant::now();
+    let output = lab(&["--scenario", "all"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let listed = text(&lab(&["--list"]).output().unwrap()).lines().count();
+    assert!(listed >= 22, "{listed}");
+    assert!(text(&output).contains(&format!("{listed} judged as expected, 0 not")), "{}", text(&output));
+    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
+}
+
+#[test]
+fn killed_midway_it_leaves_nothing_behind() {
+    let binary = copy("killed");
+    let mut child = midway(&binary);
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    expect_nothing_left(&binary);
+}
+
+#[test]
+fn terminated_midway_it_leaves_nothing_behind() {
+    let binary = copy("terminated");
+    let mut child = midway(&binary);
+    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+    expect_nothing_left(&binary);
+}
+
+#[test]
+fn a_situation_that_does_not_exist_is_2_and_says_where_to_look() {
+    let output = lab(&["--scenario", "nonsense"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("lab --list"), "{}", text(&output));
+}
+
+#[test]
+fn where_user_namespaces_are_forbidden_it_says_how_to_allow_them() {
+    // A namespace may forbid itself children: the limit is per user namespace, so the machine's own stays as it is.
+    let script = format!("echo 0 > /proc/sys/user/max_user_namespaces && exec {} lab --once", env!("CARGO_BIN_EXE_guardprobe"));
+    let output = Command::new("unshare").args(["-Ur", "sh", "-c", &script]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("user.max_user_namespaces"), "{}", text(&output));
+}
