@@ -1,9 +1,10 @@
 //! `guardprobe lab`: the story, the catalogue, and that nothing of it is left behind.
 #![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
+#![expect(clippy::disallowed_methods, reason = "a test waits for facts, with an end")]
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Network namespaces in which some process of this binary lives, beside our own.
+/// The processes of a lab that run this binary, as folders of /proc.
 fn lab_processes(binary: &str) -> Vec<PathBuf> {
     let alive = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
     let ours =
@@ -37,7 +38,7 @@ fn copy(name: &str) -> PathBuf {
 }
 
 /// Waits until nothing of a lab is left, and removes its binary.
-fn expect_nothing_left(binary: &PathBuf) {
+fn expect_nothing_left(binary: &Path) {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
         let left = lab_processes(binary.to_str().unwrap());
@@ -50,7 +51,7 @@ fn expect_nothing_left(binary: &PathBuf) {
 }
 
 /// Starts the catalogue, and waits until its first row: worlds stand then.
-fn midway(binary: &PathBuf) -> Child {
+fn midway(binary: &Path) -> Child {
     let mut child =
         Command::new(binary).args(["lab", "--scenario", "all"]).stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
