@@ -6,10 +6,14 @@ use tracing_subscriber::prelude::*;
 
 const AFTER: &str = "\
 Examples:
-  guardprobe lab                                   see a guard hold, fall and come back on this machine, no cluster needed
-  guardprobe check                                 in any pod: are IMDS and the Kubernetes API blocked from here, now?
-  guardprobe check -c guardprobe.yaml -o json      the same for the targets of a configuration, for programs
-  guardprobe check --target vault=10.0.0.5:8200    a quick question about one address
+  See a guard hold, fall and come back on this machine, no cluster needed:
+      guardprobe lab
+  In any pod: are IMDS and the Kubernetes API blocked from here, now?
+      guardprobe check
+  The same for the targets of a configuration, for programs:
+      guardprobe check -c guardprobe.yaml -o json
+  A quick question about one address:
+      guardprobe check --target vault=10.0.0.5:8200
 
 Exit status of check: 0 all blocked, 1 breached, 2 usage or configuration, 3 not proven.";
 

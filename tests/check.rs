@@ -180,7 +180,7 @@ fn no_descriptor_left_is_the_probers_own_fault() {
     let world = World::new();
     world.populate();
     world.guard();
-    let checked = world.check_with(&["-o", "json"], |command| command.args(["prlimit", "--nofile=9:9"]));
+    let checked = world.check_with(&["-o", "json"], |command| command.args(["prlimit", "--nofile=6:6"]));
     expect(&checked, 3, &[("imds", "inconclusive: local_error")]);
 }
 

@@ -54,6 +54,16 @@ pub(super) struct Located {
 }
 
 impl Located {
+    /// True when that address is among them.
+    pub(super) fn has(&self, socket: SocketAddr) -> bool {
+        self.addresses.iter().any(|known| known.socket == socket)
+    }
+
+    /// True when that address is among them as a Service's.
+    pub(super) fn is_service(&self, socket: SocketAddr) -> bool {
+        self.addresses.iter().any(|known| known.socket == socket && known.service)
+    }
+
     /// Adds an address unless it is there already; that it is a Service's stays known either way.
     fn add(&mut self, address: Address) {
         match self.addresses.iter_mut().find(|known| known.socket == address.socket) {
@@ -78,23 +88,36 @@ impl Locator {
         Locator { pod, resolver, budget }
     }
 
-    /// Where a target lives now.
-    pub(super) async fn target(&self, target: &Target) -> Located {
+    /// Where a target lives, as far as that is known without asking anybody: these need not wait for a resolver.
+    pub(super) fn known(&self, target: &Target) -> Located {
         let mut found = Located::default();
         let built_in = target.addresses.is_empty();
         match target.kind {
-            Kind::KubeApi if built_in => self.api(&mut found).await,
+            Kind::KubeApi if built_in => {
+                self.cluster_ip().into_iter().for_each(|socket| found.add(Address::new(socket, Source::Env)))
+            }
             Kind::Kubelet if built_in => self.kubelet(&mut found),
-            kind if built_in => kind.built_in().iter().filter_map(|text| text.parse().ok()).for_each(|socket| {
+            kind => kind.built_in().iter().filter(|_| built_in).filter_map(|text| text.parse().ok()).for_each(|socket| {
                 found.add(Address::new(socket, Source::Literal));
             }),
-            _ => self.named(&target.addresses, &mut found).await,
         }
+        let literal = target.addresses.iter().chain(&target.public_endpoint).filter_map(HostPort::socket);
+        literal.for_each(|socket| found.add(Address::new(socket, Source::Literal)));
         let mounted = || self.pod.endpoints_file().filter(|_| built_in && target.kind == Kind::KubeApi);
         if let Some(path) = target.endpoints_file.clone().or_else(mounted) {
             from_file(&path, &mut found);
         }
-        self.named(target.public_endpoint.as_slice(), &mut found).await;
+        self.mark_service(&mut found);
+        found
+    }
+
+    /// Where the names of a target lead now.
+    pub(super) async fn looked_up(&self, target: &Target) -> Located {
+        let mut found = Located::default();
+        if target.kind == Kind::KubeApi && target.addresses.is_empty() {
+            self.api_name(&mut found).await;
+        }
+        self.named(target.addresses.iter().chain(&target.public_endpoint), &mut found).await;
         self.mark_service(&mut found);
         found
     }
@@ -102,46 +125,43 @@ impl Locator {
     /// Where a configured control lives now.
     pub(super) async fn control(&self, control: &Control) -> Located {
         let mut found = Located::default();
-        self.named(&control.addresses, &mut found).await;
+        let literal = control.addresses.iter().filter_map(HostPort::socket);
+        literal.for_each(|socket| found.add(Address::new(socket, Source::Literal)));
+        self.named(control.addresses.iter(), &mut found).await;
         found
     }
 
-    async fn named(&self, hosts: &[HostPort], found: &mut Located) {
-        let looked_up = join_all(hosts.iter().map(|host| async move {
-            match host {
-                HostPort::Socket(socket) => (host, Ok(vec![*socket]), Source::Literal),
-                HostPort::Name { host: name, port } => (host, self.look_up(name, *port).await, Source::Dns),
-            }
-        }));
-        for (host, sockets, source) in looked_up.await {
+    /// Looks up the names among these, all at once.
+    async fn named(&self, hosts: impl Iterator<Item = &HostPort>, found: &mut Located) {
+        let looked_up = join_all(
+            hosts.filter_map(HostPort::name).map(|(host, port)| async move { (host, port, self.look_up(host, port).await) }),
+        );
+        for (host, port, sockets) in looked_up.await {
             match sockets {
-                Err(why) => found.unresolved.push(format!("{host} ({why})")),
-                Ok(sockets) => {
-                    let name = if let HostPort::Name { host, .. } = host { Some(host.clone()) } else { None };
-                    sockets
-                        .into_iter()
-                        .for_each(|socket| found.add(Address { host: name.clone(), ..Address::new(socket, source) }));
-                }
+                Err(why) => found.unresolved.push(format!("{host}:{port} ({why})")),
+                Ok(sockets) => sockets.into_iter().for_each(|socket| {
+                    found.add(Address { host: Some(host.to_owned()), ..Address::new(socket, Source::Dns) });
+                }),
             }
         }
     }
 
-    /// The built-in addresses of `kube-api`: the ClusterIP that the kubelet puts into every pod's environment, and the name.
-    async fn api(&self, found: &mut Located) {
-        let port = self.pod.api_port;
-        if let Some(ip) = self.pod.api_host.as_ref().and_then(|host| host.parse::<IpAddr>().ok()) {
-            found.add(Address { service: true, ..Address::new(SocketAddr::new(ip, port), Source::Env) });
-        }
-        match timeout(self.budget, self.look_up_first(api_names(&self.pod.resolv_conf), port))
-            .await
-            .unwrap_or_else(|_| Err(SILENCE.to_owned()))
-        {
+    /// The name of the API's Service: what it leads to is a Service's address.
+    async fn api_name(&self, found: &mut Located) {
+        let looked_up = timeout(self.budget, self.look_up_first(api_names(&self.pod.resolv_conf), self.pod.api_port)).await;
+        match looked_up.unwrap_or_else(|_| Err(SILENCE.to_owned())) {
             Err(why) => found.unresolved.push(format!("{} ({why})", names::API_SERVER_NAME)),
             Ok(sockets) => sockets.into_iter().for_each(|socket| {
                 let host = Some(names::API_SERVER_NAME.to_owned());
                 found.add(Address { service: true, host, ..Address::new(socket, Source::Dns) });
             }),
         }
+    }
+
+    /// The ClusterIP that the kubelet puts into every pod's environment.
+    fn cluster_ip(&self) -> Option<SocketAddr> {
+        let ip: IpAddr = self.pod.api_host.as_ref()?.parse().ok()?;
+        Some(SocketAddr::new(ip, self.pod.api_port))
     }
 
     fn kubelet(&self, found: &mut Located) {
@@ -154,8 +174,7 @@ impl Locator {
 
     /// Whatever led to it, the address that the environment names is the API Service's ClusterIP.
     fn mark_service(&self, found: &mut Located) {
-        let cluster_ip = self.pod.api_host.as_ref().and_then(|host| host.parse::<IpAddr>().ok());
-        let service = cluster_ip.map(|ip| SocketAddr::new(ip, self.pod.api_port));
+        let service = self.cluster_ip();
         found.addresses.iter_mut().filter(|address| Some(address.socket) == service).for_each(|address| address.service = true);
     }
 

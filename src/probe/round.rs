@@ -38,6 +38,22 @@ struct Placed<'a> {
     located: Located,
 }
 
+/// What every probe of a round looks at.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    controls: &'a [Placed<'a>],
+    /// In which this pod has an address now.
+    families: &'a [Family],
+}
+
+/// A target whose addresses have been tried; what was seen goes into the round when the controls do.
+struct Tried {
+    round: TargetRound,
+    seen: Vec<Seen>,
+    /// Of the endpoints file.
+    revision: Option<String>,
+}
+
 /// What was seen of a target's address, and of the places where nothing lives that were tried because of it, by control.
 type Seen = (Observation, Vec<(usize, Observation)>);
 
@@ -52,39 +68,41 @@ impl Prober {
 
     /// One pass. Takes at most one look-up, one connect and one climb: about `2 × timeout + 2 s`.
     pub async fn round(&self) -> Round {
-        let places = join_all(self.config.targets.iter().map(|target| self.locator.target(target)));
-        let placed = join_all(self.controls.iter().map(|control| self.locator.control(control)));
-        let (places, placed) = tokio::join!(places, placed);
+        let placed = join_all(self.controls.iter().map(|control| self.locator.control(control))).await;
         let placed: Vec<Placed<'_>> =
             self.controls.iter().zip(placed).map(|(control, located)| Placed { control, located }).collect();
         let families = pod::usable_families();
-        let targets = self.config.targets.iter().zip(&places);
-        let targets = join_all(targets.map(|(target, located)| self.target(target, located, &placed, &families)));
+        let around = Around { controls: &placed, families: &families };
+        let targets = join_all(self.config.targets.iter().map(|target| self.target(target, around)));
         let reached = join_all(placed.iter().map(|place| self.must_reach(place, &families)));
         let (targets, reached) = tokio::join!(targets, reached);
-        let endpoints_revision = places.into_iter().find_map(|located| located.revision);
-        assemble(targets, placed, reached, endpoints_revision)
+        assemble(targets, placed, reached)
     }
 
-    async fn target(
-        &self,
-        target: &Target,
-        located: &Located,
-        controls: &[Placed<'_>],
-        families: &[Family],
-    ) -> (TargetRound, Vec<Seen>) {
+    /// What is known is tried at once, what has to be looked up as soon as it is found: a dead resolver holds nothing else up.
+    async fn target(&self, target: &Target, around: Around<'_>) -> Tried {
         let question = self.question_for(target);
-        let probes = located.addresses.iter().map(|address| self.address(&question, address, controls, families));
-        let seen = join_all(probes).await;
+        let probe = |address: Address| self.address(&question, address, around);
+        let known = self.locator.known(target);
+        let by_name = async {
+            let found = self.locator.looked_up(target).await;
+            let fresh = found.addresses.iter().filter(|address| !known.has(address.socket)).cloned();
+            (join_all(fresh.map(probe)).await, found)
+        };
+        let (mut seen, (by_name, found)) = tokio::join!(join_all(known.addresses.iter().cloned().map(probe)), by_name);
+        seen.extend(by_name);
+        for (observation, _) in &mut seen {
+            observation.service |= found.is_service(observation.address);
+        }
+        let unresolved = [known.unresolved, found.unresolved].concat();
         let (name, kind) = (target.name.clone(), target.kind);
-        let observations = Vec::with_capacity(seen.len());
-        let (unresolved, stale) = (located.unresolved.clone(), located.stale.clone());
-        (TargetRound { name, kind, observations, unresolved, stale }, seen)
+        let round = TargetRound { name, kind, observations: Vec::with_capacity(seen.len()), unresolved, stale: known.stale };
+        Tried { round, seen, revision: known.revision }
     }
 
     /// One probe; where it connects, the climb and the negative control at the same time.
-    async fn address(&self, question: &Question, address: &Address, controls: &[Placed<'_>], families: &[Family]) -> Seen {
-        if let Some(skipped) = skipped(address, families) {
+    async fn address(&self, question: &Question, address: Address, around: Around<'_>) -> Seen {
+        if let Some(skipped) = skipped(&address, around.families) {
             return (skipped, Vec::new());
         }
         let mut attempt = connect(address.socket, self.config.timeout).await;
@@ -92,7 +110,7 @@ impl Prober {
         if !seen.connected() {
             return (seen, Vec::new());
         }
-        let nowhere = self.must_not_connect(address.socket, attempt.latency, controls);
+        let nowhere = self.must_not_connect(address.socket, attempt.latency, around.controls);
         match attempt.stream.take() {
             None => (seen, nowhere.await),
             Some(stream) => {
@@ -234,20 +252,16 @@ fn with_defaults(configured: &[Control], pod: &Pod) -> Vec<Control> {
     controls
 }
 
-fn assemble(
-    targets: Vec<(TargetRound, Vec<Seen>)>,
-    placed: Vec<Placed<'_>>,
-    reached: Vec<Vec<Observation>>,
-    endpoints_revision: Option<String>,
-) -> Round {
+fn assemble(targets: Vec<Tried>, placed: Vec<Placed<'_>>, reached: Vec<Vec<Observation>>) -> Round {
     let mut controls: Vec<ControlRound> =
         placed.into_iter().zip(reached).map(|(place, observations)| control_round(place, observations)).collect();
-    let targets = targets.into_iter().map(|(mut target, seen)| {
+    let endpoints_revision = targets.iter().find_map(|target| target.revision.clone());
+    let targets = targets.into_iter().map(|Tried { mut round, seen, .. }| {
         for (observation, nowhere) in seen {
-            target.observations.push(observation);
+            round.observations.push(observation);
             nowhere.into_iter().for_each(|(index, observation)| controls[index].observations.push(observation));
         }
-        target
+        round
     });
     Round { targets: targets.collect(), controls, endpoints_revision }
 }

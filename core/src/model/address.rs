@@ -62,6 +62,16 @@ pub enum HostPort {
 }
 
 impl HostPort {
+    /// The socket address, where it needs no look-up.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        if let HostPort::Socket(socket) = self { Some(*socket) } else { None }
+    }
+
+    /// Host name and port, where it needs one.
+    pub fn name(&self) -> Option<(&str, u16)> {
+        if let HostPort::Name { host, port } = self { Some((host, *port)) } else { None }
+    }
+
     /// The TCP port.
     pub fn port(&self) -> u16 {
         match self {
