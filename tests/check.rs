@@ -6,7 +6,7 @@ use guardprobe_core::model::observation::{Layer, Outcome};
 use std::io::{Read, Write};
 use std::process::Command;
 
-/// The configuration of DESIGN §7, as far as this world goes.
+/// The configuration of DESIGN §7, with the paths and addresses of this world.
 fn configuration(world: &World) -> String {
     let endpoints = format!(r#"{{"revision":"r1","updated":"{}","addresses":["{ENDPOINT}"]}}"#, now());
     let (endpoints, ca) = (world.file("endpoints.json", &endpoints), world.file("ca.crt", &world.ca.pem()));
@@ -20,7 +20,9 @@ proof: weak
 targets:
   - {{name: imds, kind: imds}}
   - {{name: kube-api, kind: kube-api, endpointsFile: {endpoints}, caFile: {ca}}}
-  - {{name: vault, kind: tcp, addresses: [\"10.80.0.5:8200\", \"vault.example:8200\"]}}
+  - {{name: vault, kind: tcp, addresses: [\"10.80.0.5:8200\", \"[2001:db8::5]:8200\", \"vault.example:8200\"]}}
+  - {{name: admin, kind: http, addresses: [\"10.80.0.6:443\"], serverName: admin.example, caFile: {ca}, path: /}}
+  - {{name: pod-identity, kind: eks-pod-identity}}
 controls:
   - {{name: dns, expect: must-reach, kind: dns, addresses: [\"10.96.0.10:53\"]}}
   - {{name: beyond, expect: must-reach, addresses: [\"[fd01::1]:7000\"]}}
@@ -49,7 +51,8 @@ fn a_guard_that_holds_is_0_and_silence() {
     world.guard();
     world.serve("[fd01::1]:7000", drop);
     let checked = world.check(&["-c", &configuration(&world), "-o", "json"]);
-    expect(&checked, 0, &[("imds", "blocked: silence"), ("kube-api", "blocked: silence"), ("vault", "blocked: silence")]);
+    let targets = ["imds", "kube-api", "vault", "admin", "pod-identity"];
+    expect(&checked, 0, &targets.map(|target| (target, "blocked: silence")));
     let report = checked.report();
     assert_eq!((report.guard.as_str(), report.node.as_deref()), ("default/deny-k8s-api-and-imds", Some("node-1")));
     assert_eq!(report.endpoints_revision.as_deref(), Some("r1"));
