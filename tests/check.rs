@@ -67,6 +67,7 @@ fn a_guard_that_holds_is_0_and_silence() {
 fn no_guard_is_1_and_says_how_far_it_got() {
     let world = World::new();
     world.populate();
+    world.serve("[fd01::1]:7000", drop);
     let checked = world.check(&["-c", &configuration(&world), "-o", "json"]);
     expect(
         &checked,

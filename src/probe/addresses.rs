@@ -239,6 +239,10 @@ fn from_file(path: &Path, found: &mut Located) {
 
 /// One byte more than allowed is read, so that the parser can tell a file that is too large.
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its other end, and the round with it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("is no file"));
+    }
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(names::ENDPOINTS_MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

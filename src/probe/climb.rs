@@ -91,10 +91,18 @@ impl Climbed {
 /// Climbs for at most [`CLIMB_TIMEOUT`] a step. `host` is the name by which the address was found, if it was.
 pub(super) async fn climb(question: &Question, host: Option<&str>, address: SocketAddr, stream: TcpStream) -> Climbed {
     match (&question.tls, &question.http) {
+        (_, Some(_)) if question.kind == Kind::Http && is_imds(address) => {
+            Climbed::at(Layer::Tcp, Evidence::Connected, "no GET is sent to a metadata service: kind imds asks it safely")
+        }
         (None, None) => Climbed { layer: Layer::Tcp, evidence: Evidence::Connected, identity: None, detail: None },
         (None, Some(ask)) => http(question.kind, ask, host, address, stream, Layer::Tcp).await,
         (Some(tls), ask) => over_tls(question.kind, tls, ask.as_ref(), host, address, stream).await,
     }
+}
+
+/// A GET without a token raises `MetadataNoToken` and may name a credentials path, whatever kind somebody gave the address.
+fn is_imds(address: SocketAddr) -> bool {
+    Kind::Imds.built_in().iter().filter_map(|text| text.parse::<SocketAddr>().ok()).any(|imds| imds.ip() == address.ip())
 }
 
 async fn over_tls(

@@ -63,15 +63,23 @@ async fn udp(address: SocketAddr, query: &[u8]) -> io::Result<Message> {
     let mut buffer = vec![0; ANSWER_MAX];
     loop {
         socket.send(query).await?;
-        // A refused datagram (nobody listens there any more) is heard on receiving; the next one may get through.
-        match timeout(RESEND_AFTER, socket.recv(&mut buffer)).await {
-            Ok(Ok(length)) => {
+        if let Ok(answer) = timeout(RESEND_AFTER, first_answer(&socket, query, &mut buffer)).await {
+            return Ok(answer);
+        }
+    }
+}
+
+/// Passes over whatever else comes in: it must never be what makes us send.
+async fn first_answer(socket: &UdpSocket, query: &[u8], buffer: &mut [u8]) -> Message {
+    loop {
+        match socket.recv(buffer).await {
+            Ok(length) => {
                 if let Some(answer) = answer(query, &buffer[..length]) {
-                    return Ok(answer);
+                    return answer;
                 }
             }
-            Ok(Err(_)) => sleep(RESEND_AFTER).await,
-            Err(_) => {}
+            // Nobody listens there (any more); the next query may get through.
+            Err(_) => std::future::pending().await,
         }
     }
 }

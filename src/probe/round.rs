@@ -154,12 +154,15 @@ impl Prober {
         if place.control.expect != Expect::MustReach {
             return Vec::new();
         }
-        let asked = place.located.addresses.iter().map(|address| async {
+        let own = &pod::own_addresses();
+        let asked = place.located.addresses.iter().map(|address| async move {
             let seen = match skipped(address, families) {
                 Some(skipped) => skipped,
                 None => self.ask(place.control.kind, address).await,
             };
-            Observation { on_node: seen.on_node || place.control.on_node, ..seen }
+            let ip = address.socket.ip();
+            let here = place.control.on_node || self.pod.node_ip == Some(ip) || own.contains(&ip);
+            Observation { on_node: seen.on_node || here, ..seen }
         });
         join_all(asked).await
     }

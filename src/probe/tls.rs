@@ -36,6 +36,9 @@ impl Ca {
     /// Reads a PEM file. A CA that cannot be read is no error here: a door is not less open for it.
     pub(super) fn read(path: Option<&Path>) -> Self {
         let Some(path) = path else { return Ca(Err("no CA file".to_owned())) };
+        if !path.is_file() {
+            return Ca(Err(format!("{}: is no file", path.display())));
+        }
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
         match certificates {
             Err(error) => Ca(Err(format!("{}: {error}", path.display()))),
@@ -93,13 +96,13 @@ impl Recorder {
         };
         let parsed = match ParsedCertificate::try_from(leaf) {
             Ok(parsed) => parsed,
-            Err(error) => return Certificate::OtherCa(error.to_string()),
+            Err(error) => return Certificate::Unchecked(error.to_string()),
         };
         // A server may show the very certificate that the CA file holds.
         if !certificates.contains(leaf)
             && let Err(error) = self.of_the_ca(&parsed, roots, chain, now)
         {
-            return Certificate::OtherCa(error.to_string());
+            return not_proven(&error);
         }
         if verify_server_name(&parsed, name).is_ok() { Certificate::Proven } else { Certificate::OtherName }
     }
@@ -120,6 +123,17 @@ impl Recorder {
             Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => at(not_before),
             other => other,
         }
+    }
+}
+
+/// A certificate that cannot be checked is not thereby somebody else's.
+fn not_proven(error: &Error) -> Certificate {
+    use CertificateError::{BadEncoding, UnsupportedSignatureAlgorithmContext, UnsupportedSignatureAlgorithmForPublicKeyContext};
+    match error {
+        Error::InvalidCertificate(
+            BadEncoding | UnsupportedSignatureAlgorithmContext { .. } | UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        ) => Certificate::Unchecked(error.to_string()),
+        _ => Certificate::OtherCa(error.to_string()),
     }
 }
 

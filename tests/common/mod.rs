@@ -69,9 +69,9 @@ impl World {
         }
         ip(&["-n", &pod, "route", "add", "default", "via", "10.1.0.1"]);
         ip(&["-n", &pod, "route", "add", "default", "via", "fd01::1"]);
-        for address in
-            ["169.254.169.254/32", "fd00:ec2::254/128", "10.96.0.1/32", "10.96.0.10/32", "10.90.0.10/32", "10.80.0.5/32"]
-        {
+        let services = ["10.96.0.1/32", "10.96.0.10/32", "10.90.0.10/32", "10.80.0.5/32", "10.80.0.6/32", "2001:db8::5/128"];
+        let metadata = ["169.254.169.254/32", "fd00:ec2::254/128", "169.254.170.23/32", "fd00:ec2::23/128"];
+        for address in services.into_iter().chain(metadata) {
             ip(&["-n", &vpc, "addr", "add", address, "dev", "lo"]);
         }
     }
@@ -92,9 +92,8 @@ impl World {
     /// A guard that drops everything that the reference policy denies, IPv6 included.
     pub(crate) fn guard(&self) {
         self.nft("add table inet guard; add chain inet guard in { type filter hook input priority 0; }");
-        for to in
-            ["ip daddr 169.254.169.254", "ip6 daddr fd00:ec2::254", "ip daddr { 10.96.0.1, 10.90.0.10 }", "ip daddr 10.80.0.5"]
-        {
+        let to4 = "ip daddr { 169.254.169.254, 169.254.170.23, 10.96.0.1, 10.90.0.10, 10.80.0.5, 10.80.0.6 }";
+        for to in [to4, "ip6 daddr { fd00:ec2::254, fd00:ec2::23, 2001:db8::5 }"] {
             self.nft(&format!("add rule inet guard in {to} drop"));
         }
     }

@@ -61,7 +61,10 @@ pub fn family_failed(controls: &[ControlRound], family: Family) -> bool {
 
 /// True when a must-reach control of that family held that is not known to answer on this very node.
 pub fn held_off_node(controls: &[ControlRound], family: Family) -> bool {
-    held_in(controls, family, |seen| !seen.on_node && !is_link_local(seen.address.ip()))
+    held_in(controls, family, |seen| {
+        let ip = seen.address.ip();
+        !seen.on_node && !ip.is_loopback() && !is_link_local(ip)
+    })
 }
 
 fn held_in(controls: &[ControlRound], family: Family, accept: impl Fn(&Observation) -> bool) -> bool {
@@ -74,12 +77,16 @@ fn must_reach(controls: &[ControlRound]) -> impl Iterator<Item = &ControlRound> 
     controls.iter().filter(|control| control.expect == Expect::MustReach)
 }
 
-/// What the must-not-connect controls say of a target's address: those with its port and family.
+/// What the must-not-connect controls say of a target's address: those with its port and family. Link-local addresses are routed, and
+/// intercepted, in their own way: where some of those controls are as link-local as the target, or as little, only they speak for it.
 pub fn negative(controls: &[ControlRound], of: &Observation) -> Negative {
     let twins =
         controls.iter().filter(|control| control.expect == Expect::MustNotConnect).flat_map(|control| &control.observations);
-    let twins = twins.filter(|seen| seen.family == of.family && seen.address.port() == of.address.port());
-    twins.fold(Negative::Untried, |so_far, seen| match so_far {
+    let twins: Vec<&Observation> =
+        twins.filter(|seen| seen.family == of.family && seen.address.port() == of.address.port()).collect();
+    let alike = |seen: &&&Observation| is_link_local(seen.address.ip()) == is_link_local(of.address.ip());
+    let any_alike = twins.iter().any(|seen| alike(&seen));
+    twins.iter().filter(|seen| !any_alike || alike(seen)).fold(Negative::Untried, |so_far, seen| match so_far {
         Negative::Connected => Negative::Connected,
         _ if seen.connected() => Negative::Connected,
         _ if answers_the_question(seen) => Negative::Held,

@@ -141,6 +141,15 @@ fn rule_2_the_negative_control_speaks_for_its_own_port_and_family_only() {
 }
 
 #[test]
+fn rule_2_a_link_local_target_is_judged_by_its_own_kind_of_nowhere() {
+    let imds = || target(Kind::Imds, vec![open_with("169.254.169.254:80", Evidence::NoAnswer, None)]);
+    let beside = nowhere("169.254.255.7:80", Outcome::TimedOut);
+    let elsewhere = nowhere("198.51.100.7:80", Outcome::Connected);
+    expect(&imds(), &[beside, elsewhere.clone()], "breached: no_answer", 1);
+    expect(&imds(), &[elsewhere], "inconclusive: intercepted", 2);
+}
+
+#[test]
 fn rule_2_one_connection_among_several_negative_controls_is_enough() {
     let both = control(
         Expect::MustNotConnect,
@@ -257,6 +266,7 @@ fn rule_7_attribution_is_that_of_the_weakest_address() {
 fn rule_7_a_control_on_this_very_node_proves_little() {
     let node_local = reach("169.254.20.10:53", Outcome::Connected);
     expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), std::slice::from_ref(&node_local), "blocked: weak", 7);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[reach("127.0.0.53:53", Outcome::Connected)], "blocked: weak", 7);
     let mut named = dns4();
     named.observations[0].on_node = true;
     expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[named.clone()], "blocked: weak", 7);
