@@ -116,7 +116,8 @@ impl Ns {
     /// Gives a link an address.
     pub(super) fn address(&mut self, link_name: &str, (ip, prefix): Net) -> io::Result<()> {
         let about = format!("address {ip}/{prefix} for {link_name} on the {}", self.name);
-        let mut fixed = vec![family(ip), prefix, 0, libc::RT_SCOPE_UNIVERSE];
+        // Without this the kernel looks for duplicates in a task of its own, even on loopback, and until then nobody can bind.
+        let mut fixed = vec![family(ip), prefix, libc::IFA_F_NODAD as u8, libc::RT_SCOPE_UNIVERSE];
         fixed.extend(self.index(link_name)?.to_ne_bytes());
         let attrs = Attrs::new().attr(libc::IFA_LOCAL, &octets(ip)).attr(libc::IFA_ADDRESS, &octets(ip));
         self.route.ask(Message::new(libc::RTM_NEWADDR, NEW, &fixed, attrs, about))
