@@ -50,10 +50,13 @@ pub fn run(args: &RoleArgs) -> ExitCode {
     })
 }
 
+/// Tells a process who started it, as the host counts.
+const PARENT: &str = "GUARDPROBE_LAB_PARENT";
+
 /// A process of this binary in another role.
 pub(super) fn command(role: &str, argument: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["lab-role", role, argument]);
+    command.args(["lab-role", role, argument]).env(PARENT, host_pid().to_string());
     command
 }
 
@@ -64,7 +67,14 @@ pub(super) fn host_pid() -> u32 {
 
 /// Set after any `unshare` of the user namespace: a change of credentials clears it.
 fn dying_with_parent() -> io::Result<()> {
-    Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // A parent that was killed before that line sends no signal any more. The host's /proc shows parents across pid namespaces.
+    let status = fs::read_to_string("/proc/self/status")?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
+    match std::env::var(PARENT).ok().as_deref() == parent {
+        true => Ok(()),
+        false => Err(io::Error::other("the process that started this one is gone")),
+    }
 }
 
 /// Leaves the host's namespaces, and starts the first process of the new pid namespace.
