@@ -1,6 +1,7 @@
 //! The pod: what the kubelet puts into one, and the real `check` in it.
 use super::plan;
 use super::setup::EndpointsFile;
+use guardprobe_core::model::names;
 use jiff::{SignedDuration, Timestamp};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -53,6 +54,7 @@ fn wear(dress: &Dress) -> io::Result<Command> {
     }
     let mut check = Command::new("/proc/self/exe");
     check.env_clear().args(["check", "-o", "json"]).args(&dress.args);
+    check.envs(std::env::var_os(names::FORBIDDEN_NETNS).map(|outside| (names::FORBIDDEN_NETNS, outside)));
     check.env("KUBERNETES_SERVICE_HOST", plan::CLUSTER_IP.ip().to_string());
     check.env("KUBERNETES_SERVICE_PORT", plan::CLUSTER_IP.port().to_string());
     check.env("GUARDPROBE_NODE", "lab-node").env("GUARDPROBE_POD", "guardprobe-lab");

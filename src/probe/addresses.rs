@@ -116,6 +116,7 @@ impl Locator {
         let mut found = Located::default();
         if target.kind == Kind::KubeApi && target.addresses.is_empty() {
             self.api_name(&mut found).await;
+            self.named(self.api_host_name().iter(), &mut found).await;
         }
         self.named(target.addresses.iter().chain(&target.public_endpoint), &mut found).await;
         self.mark_service(&mut found);
@@ -156,6 +157,12 @@ impl Locator {
                 found.add(Address { service: true, host, ..Address::new(socket, Source::Dns) });
             }),
         }
+    }
+
+    /// `KUBERNETES_SERVICE_HOST` where it is a name: some platforms put their API's own there, which is no Service's address.
+    fn api_host_name(&self) -> Option<HostPort> {
+        let host = self.pod.api_host.as_ref().filter(|_| self.cluster_ip().is_none())?;
+        Some(HostPort::Name { host: host.to_ascii_lowercase(), port: self.pod.api_port })
     }
 
     /// The ClusterIP that the kubelet puts into every pod's environment.

@@ -100,7 +100,7 @@ fn usable(ip: &IpAddr) -> bool {
 /// # Errors
 /// This process is in that namespace.
 pub fn allowed_here() -> Result<(), String> {
-    let Some(forbidden) = env("GUARDPROBE_FORBIDDEN_NETNS") else { return Ok(()) };
+    let Some(forbidden) = env(names::FORBIDDEN_NETNS) else { return Ok(()) };
     match std::fs::read_link("/proc/self/ns/net") {
         Ok(own) if own.to_string_lossy() != forbidden => Ok(()),
         _ => Err(format!(

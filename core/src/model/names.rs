@@ -67,3 +67,5 @@ pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub const REACH_PATH: &str = "/v1/reach";
 /// The header in which the reporter names the node it runs on.
 pub const NODE_HEADER: &str = "guardprobe-node";
+/// Names the network namespace that nothing may be probed from.
+pub const FORBIDDEN_NETNS: &str = "GUARDPROBE_FORBIDDEN_NETNS";
