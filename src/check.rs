@@ -177,7 +177,8 @@ fn target_report(
     let opening = match judged.finding {
         Finding::Breached(evidence) => {
             let layer = finding::furthest(&target);
-            Some(Opening { id: format!("{boot}.1"), started: at, last_connected: at, layer, evidence })
+            let addresses = target.observations.iter().filter(|seen| seen.connected()).map(|seen| seen.address).collect();
+            Some(Opening { id: format!("{boot}.{number}"), started: at, last_connected: at, layer, evidence, addresses })
         }
         _ => None,
     };

@@ -54,8 +54,8 @@ fn a_guard_that_holds_is_0_and_silence() {
     let targets = ["imds", "kube-api", "vault", "admin", "pod-identity"];
     expect(&checked, 0, &targets.map(|target| (target, "blocked: silence")));
     let report = checked.report();
-    assert_eq!((report.guard.as_str(), report.node.as_deref()), ("default/deny-k8s-api-and-imds", Some("node-1")));
-    assert_eq!(report.endpoints_revision.as_deref(), Some("r1"));
+    assert_eq!((report.head.guard.as_str(), report.head.node.as_deref()), ("default/deny-k8s-api-and-imds", Some("node-1")));
+    assert_eq!(report.head.endpoints_revision.as_deref(), Some("r1"));
     let api: Vec<String> =
         report.targets[1].observations.iter().map(|seen| format!("{} {}", seen.address, seen.service)).collect();
     assert_eq!(api, ["10.96.0.1:443 true", "10.90.0.10:6443 false"]);

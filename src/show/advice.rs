@@ -115,11 +115,11 @@ fn where_to_look(report: &Report) -> Vec<Step> {
         ));
     } else {
         steps.push(Step::run(format!("Is the policy there? {kinds}"), policies));
-        let pod = report.pod.as_deref().filter(|name| is_host_name(name)).map(|name| format!(" {name}")).unwrap_or_default();
+        let pod = report.head.pod.as_deref().filter(|name| is_host_name(name)).map(|name| format!(" {name}")).unwrap_or_default();
         let labels = format!("kubectl -n {namespace} get pods{pod} --show-labels");
         steps.push(Step::run("Does its selector match the labels of this pod?", labels));
     }
-    let node = report.node.as_deref().filter(|name| is_host_name(name));
+    let node = report.head.node.as_deref().filter(|name| is_host_name(name));
     let pods = node.map(|node| format!("kubectl get pods -A --field-selector spec.nodeName={node}"));
     let text = "Is the enforcer on this node ready (calico-node, aws-node, cilium)? Are other nodes breached?".to_owned();
     steps.push(Step { text, command: pods });
@@ -127,7 +127,7 @@ fn where_to_look(report: &Report) -> Vec<Step> {
 }
 
 fn what_changed(report: &Report, breached: &[&TargetReport]) -> Option<Step> {
-    let since = breached.iter().map(|target| target.since).min().filter(|since| *since < report.started)?;
+    let since = breached.iter().map(|target| target.since).min().filter(|since| *since < report.head.started)?;
     Some(Step::say(format!("What changed shortly before {}? A policy, a label, an agent's restart or upgrade.", time(since))))
 }
 
@@ -180,7 +180,7 @@ fn weakest(targets: &[&TargetReport]) -> Attribution {
 
 /// The guard's namespace, where it is one that a command line may carry. `local` is the name outside of any cluster.
 fn namespace(report: &Report) -> Option<&str> {
-    let namespace = report.guard.split_once('/')?.0;
+    let namespace = report.head.guard.split_once('/')?.0;
     (is_host_name(namespace) && namespace != "local").then_some(namespace)
 }
 

@@ -23,10 +23,10 @@ pub fn junit(report: &Report) -> Result<String, SerializeError> {
 }
 
 fn suite(report: &Report) -> TestSuite {
-    let mut suite = TestSuite::new(clean(&report.guard));
+    let mut suite = TestSuite::new(clean(&report.head.guard));
     suite.set_time(took(report));
     // By hand, since the crate's own way asks for another crate's clock types.
-    suite.extra.insert("timestamp".into(), time(report.started).into());
+    suite.extra.insert("timestamp".into(), time(report.head.started).into());
     for (name, value) in properties(report) {
         suite.add_property((name, clean(value).as_str()));
     }
@@ -35,15 +35,16 @@ fn suite(report: &Report) -> TestSuite {
 }
 
 fn properties(report: &Report) -> Vec<(&'static str, &str)> {
-    let known = [("version", report.version.as_str()), ("config_hash", &report.config_hash), ("boot", &report.boot)];
-    let told = [("node", report.node.as_deref()), ("pod", report.pod.as_deref())];
+    let known =
+        [("version", report.head.version.as_str()), ("config_hash", &report.head.config_hash), ("boot", &report.head.boot)];
+    let told = [("node", report.head.node.as_deref()), ("pod", report.head.pod.as_deref())];
     let told = told.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
     known.into_iter().chain(told).collect()
 }
 
 fn case(report: &Report, target: &TargetReport) -> TestCase {
     let mut case = TestCase::new(clean(&target.name), status(report, target));
-    case.set_classname(clean(&report.guard)).set_time(longest(target));
+    case.set_classname(clean(&report.head.guard)).set_time(longest(target));
     if target.verdict == Verdict::Blocked {
         case.set_system_out(format!("{}\n{}", message(target), text(report, target)));
     }
@@ -75,7 +76,7 @@ fn text(report: &Report, target: &TargetReport) -> String {
 }
 
 fn took(report: &Report) -> Duration {
-    Duration::try_from(report.finished.duration_since(report.started)).unwrap_or_default()
+    Duration::try_from(report.head.finished.duration_since(report.head.started)).unwrap_or_default()
 }
 
 /// Addresses are tried side by side: a target took as long as its slowest.

@@ -33,14 +33,14 @@ fn worst_first(report: &Report) -> Vec<&TargetReport> {
 }
 
 fn heading(report: &Report, width: usize) -> String {
-    let place = [("node", &report.node), ("pod", &report.pod)];
+    let place = [("node", &report.head.node), ("pod", &report.head.pod)];
     let place = place.into_iter().filter_map(|(what, name)| name.as_ref().map(|name| format!("{what} {}", clean(name))));
     let place = place.collect::<Vec<_>>().join(", ");
-    let took = (report.finished - report.started).total(jiff::Unit::Second).unwrap_or_default();
-    let round = format!("round {} at {}, took {}", report.round, time(report.started), seconds(took));
+    let took = (report.head.finished - report.head.started).total(jiff::Unit::Second).unwrap_or_default();
+    let round = format!("round {} at {}, took {}", report.head.round, time(report.head.started), seconds(took));
     let lines = [place, round].into_iter().filter(|line| !line.is_empty());
     let lines: String = lines.map(|line| hang("  ", FAINT, &line, width)).collect();
-    hang("guard ", BOLD, &clean(&report.guard), width) + &lines
+    hang("guard ", BOLD, &clean(&report.head.guard), width) + &lines
 }
 
 fn target_block(report: &Report, target: &TargetReport, rows: &Columns, width: usize) -> String {
@@ -59,7 +59,7 @@ fn verdict_line(report: &Report, target: &TargetReport) -> String {
     let name = paint(BOLD, clean(&target.name));
     let kind = if target.name == target.kind.as_str() { String::new() } else { format!(" ({})", target.kind.as_str()) };
     // In the first round of a process it says nothing that the heading doesn't, nor beside an opening.
-    let told = target.since >= report.started || target.opening.is_some();
+    let told = target.since >= report.head.started || target.opening.is_some();
     let since = if told { String::new() } else { format!(", since {}", time(target.since)) };
     format!("{verdict}  {name}{kind}{since}\n")
 }
@@ -93,7 +93,7 @@ fn history_lines(report: &Report, target: &TargetReport, width: usize) -> String
     let open = target
         .opening
         .iter()
-        .filter(|opening| opening.started < report.started)
+        .filter(|opening| opening.started < report.head.started)
         .map(|opening| ("  open now  ", opening_words(opening)));
     let recent = target.recent.iter().take(RECENT).map(|closed| ("  was open  ", closed_words(closed)));
     let exposure = (target.startup_exposure_seconds > 0.0)

@@ -141,5 +141,9 @@ pub fn doubt(word: Doubt) -> Words {
         Doubt::Starting => {
             words("The window after process start is still open; the guard may be on its way.", "Wait for the end of the window.")
         }
+        Doubt::Ending => words(
+            "It connects, but only since this process was asked to end; its rules may be gone before it is.",
+            "Nothing: this is no breach. The next pod on this node will tell.",
+        ),
     }
 }

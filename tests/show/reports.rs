@@ -3,7 +3,7 @@ use guardprobe_core::model::config::{Expect, Kind};
 use guardprobe_core::model::finding::{Attribution, Doubt, Finding, Verdict};
 use guardprobe_core::model::names::REPORT_SCHEMA;
 use guardprobe_core::model::observation::{Evidence, Identity, Layer, Observation, Outcome, Source};
-use guardprobe_core::model::report::{ClosedOpening, ControlReport, Opening, Report, Role, TargetReport};
+use guardprobe_core::model::report::{ClosedOpening, ControlReport, Head, Opening, Report, Role, TargetReport};
 use jiff::Timestamp;
 
 const IMDS4: &str = "169.254.169.254:80";
@@ -35,7 +35,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn report(targets: Vec<TargetReport>, controls: Vec<ControlReport>) -> Report {
-    Report {
+    let head = Head {
         schema: REPORT_SCHEMA.into(),
         guard: "default/deny-k8s-api-and-imds".into(),
         role: Role::Agent,
@@ -50,6 +50,9 @@ fn report(targets: Vec<TargetReport>, controls: Vec<ControlReport>) -> Report {
         finished: at("2026-11-24T00:13:25.640Z"),
         age_seconds: 0.0,
         interval_seconds: 15.0,
+    };
+    Report {
+        head,
         verdict: targets.iter().map(|target| target.verdict).max().unwrap_or(Verdict::Inconclusive),
         targets,
         controls,
@@ -280,10 +283,10 @@ fn many() -> Report {
 pub(crate) fn hostile() -> Report {
     let evil = "\x1b]0;owned\x07\x1b[2J\u{9b}31m\nBLOCKED  imds\r]]><script>alert(1)</script>&\"'\u{202e}\u{0}\u{fffe}\t-->";
     let mut report = many();
-    for text in [&mut report.guard, &mut report.version, &mut report.config_hash, &mut report.boot] {
+    for text in [&mut report.head.guard, &mut report.head.version, &mut report.head.config_hash, &mut report.head.boot] {
         *text = format!("{evil}/{evil}");
     }
-    (report.node, report.pod) = (Some(evil.into()), Some(evil.into()));
+    (report.head.node, report.head.pod) = (Some(evil.into()), Some(evil.into()));
     for target in &mut report.targets {
         (target.name, target.why, target.unresolved) = (evil.into(), evil.into(), vec![evil.into()]);
         target.observations.iter_mut().for_each(|seen| seen.detail = Some(evil.into()));

@@ -1,4 +1,7 @@
 //! Decisions: observations in, verdicts out. Nothing here fails: bad luck is data.
 pub mod attempt;
 pub mod control;
+mod earned;
 pub mod finding;
+pub mod history;
+pub mod startup;

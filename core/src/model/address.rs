@@ -46,6 +46,18 @@ pub fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
+/// True for an address that needs no translation to be reached from inside: link-local, private (RFC 1918), shared (RFC 6598) and
+/// unique local (RFC 4193) ones, and loopback. Any other may cost a port of a NAT gateway for each connection.
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || v4.is_link_local() || v4.is_loopback() || (a == 100 && b & 0xc0 == 64)
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback(),
+    }
+}
+
 /// Host and port, as written in the configuration: `10.0.0.5:8200`, `[2001:db8::5]:8200` or `vault.example:8200`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(into = "String")]
@@ -184,6 +196,18 @@ mod tests {
         assert!(error("0.0.0.0:80").contains("unicast"));
         assert!(error("224.0.0.1:80").contains("unicast"));
         assert!(error("[ff02::1]:80").contains("unicast"));
+    }
+
+    #[test]
+    fn private_is_what_needs_no_translation() {
+        for ip in
+            ["10.0.0.1", "172.31.0.1", "192.168.1.1", "100.64.0.1", "100.127.9.9", "169.254.169.254", "fd00:ec2::254", "fe80::1"]
+        {
+            assert!(is_private(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "100.63.0.1", "168.63.129.16", "2001:db8::1", "::ffff:8.8.8.8"] {
+            assert!(!is_private(ip.parse().unwrap()), "{ip}");
+        }
     }
 
     #[test]

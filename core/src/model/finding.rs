@@ -93,11 +93,13 @@ pub enum Doubt {
     Unproved,
     /// The window after process start is still open.
     Starting,
+    /// It connects, but only since this process was asked to end: its rules may be gone before it is.
+    Ending,
 }
 
 impl Doubt {
     /// All of them.
-    pub const ALL: [Doubt; 11] = [
+    pub const ALL: [Doubt; 12] = [
         Doubt::WrongIdentity,
         Doubt::Intercepted,
         Doubt::LocalError,
@@ -109,6 +111,7 @@ impl Doubt {
         Doubt::Refused,
         Doubt::Unproved,
         Doubt::Starting,
+        Doubt::Ending,
     ];
 
     /// The word for it in reports and labels.
@@ -125,6 +128,7 @@ impl Doubt {
             Doubt::Refused => "refused",
             Doubt::Unproved => "unproved",
             Doubt::Starting => "starting",
+            Doubt::Ending => "ending",
         }
     }
 }

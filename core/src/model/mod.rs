@@ -1,8 +1,10 @@
-//! Words: plain data without behaviour beyond its own consistency.
+//! Words: plain data that everything else speaks in.
 pub mod address;
 pub mod config;
 pub mod finding;
+pub mod moment;
 pub mod names;
 pub mod observation;
 pub mod report;
 pub mod round;
+pub mod transition;

@@ -4,6 +4,9 @@ use std::time::Duration;
 /// Schema id of the report that `GET /v1/report` and `check -o json` give.
 pub const REPORT_SCHEMA: &str = "guardprobe.report/v1";
 
+/// Schema id of the line that an agent writes for each transition.
+pub const TRANSITION_SCHEMA: &str = "guardprobe.transition/v1";
+
 /// Length of one round when the configuration says nothing.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 /// Connect budget of one probe in a round. 2.5 s holds at least two SYNs on every kernel (retransmit after 1 s), so that one lost
@@ -17,6 +20,34 @@ pub const SENTINEL: Duration = Duration::from_secs(1);
 pub const SENTINEL_MIN: Duration = Duration::from_millis(100);
 /// The window after process start in which a guard may still be on its way.
 pub const STARTUP: Duration = Duration::from_secs(30);
+/// How often a target's addresses are tried while the startup window is open.
+pub const STARTUP_PERIOD: Duration = Duration::from_millis(100);
+/// How long each of those tries waits: one SYN.
+pub const STARTUP_TRY: Duration = Duration::from_secs(1);
+/// How often, once one of them has connected.
+pub const STARTUP_PERIOD_OPEN: Duration = Duration::from_secs(1);
+/// How many tries in a row must be blocked for the startup window to close early.
+pub const STARTUP_BLOCKED: u32 = 10;
+/// How long the must-reach controls rest between tries while the startup window is open.
+pub const STARTUP_CONTROL_PERIOD: Duration = Duration::from_millis(500);
+/// How long after a sentinel's connection the round begins that judges it.
+pub const SENTINEL_ROUND_DELAY: Duration = Duration::from_millis(100);
+/// A sentinel is one SYN: the kernel sends the second after a second.
+pub const SENTINEL_BUDGET_MAX: Duration = Duration::from_secs(1);
+/// How often a global address is tried at most: each try may cost a port of a NAT gateway.
+pub const GLOBAL_PERIOD: Duration = Duration::from_secs(60);
+/// How long what a climb learnt holds for an address that stays open.
+pub const CLIMB_HOLDS: Duration = Duration::from_secs(5 * 60);
+/// How many blocked rounds in a row close a breach.
+pub const ROUNDS_TO_CLOSE: u32 = 2;
+/// How many closed openings of a target are kept.
+pub const RECENT_MAX: usize = 16;
+/// How many addresses of one opening are remembered: as many as an endpoints file and the configuration together can name.
+pub const TRACKED_MAX: usize = ENDPOINTS_MAX_ADDRESSES + ADDRESSES_MAX;
+/// One round of a witness, which wears no guard and has nothing to be quick about.
+pub const WITNESS_INTERVAL: Duration = Duration::from_secs(60);
+/// How late a time-out may be noticed and still count as silence: beyond, this process did not run, and what it missed nobody knows.
+pub const HELD_UP: Duration = Duration::from_secs(1);
 /// The longest of any duration in the configuration: one day. Beyond that a figure is a mistake.
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the climb waits for a TLS handshake, or for an answer, once a connection stands.

@@ -173,6 +173,10 @@ pub struct Observation {
     /// True when a control's answer is known to come from this very node, so that it proves little about the way out.
     #[serde(default, skip_serializing_if = "is_false")]
     pub on_node: bool,
+    /// True for what was seen in an earlier round: a global address is tried at most once a minute, and keeps its last observation
+    /// between. It counts neither as a probe nor towards the end of a breach.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub kept: bool,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -195,6 +199,7 @@ impl Observation {
             identity: None,
             service: false,
             on_node: false,
+            kept: false,
         }
     }
 

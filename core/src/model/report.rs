@@ -4,6 +4,7 @@ use super::finding::{Reason, Verdict};
 use super::observation::{Evidence, Layer, Observation};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 
 /// Whether the prober wears the guard's labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,9 +16,9 @@ pub enum Role {
     Witness,
 }
 
-/// One finished round and the state after it.
+/// Who speaks, and of when: what every report begins with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct Head {
     /// Always [`super::names::REPORT_SCHEMA`].
     pub schema: String,
     /// The guard, `namespace/name`.
@@ -36,7 +37,8 @@ pub struct Report {
     pub endpoints_revision: Option<String>,
     /// Random id of this process: with `round` it orders reports without comparing clocks.
     pub boot: String,
-    /// Number of the round in this boot, from 1.
+    /// Number of this report in its boot, from 1. Each finished round has one, and so has each breach that is published while its round
+    /// still goes on: whoever saw a number knows all that was known then.
     pub round: u64,
     /// When the round began.
     pub started: Timestamp,
@@ -46,6 +48,14 @@ pub struct Report {
     pub age_seconds: f64,
     /// Seconds between the beginnings of rounds.
     pub interval_seconds: f64,
+}
+
+/// One finished round and the state after it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Who speaks, and of when.
+    #[serde(flatten)]
+    pub head: Head,
     /// The worst verdict of the targets.
     pub verdict: Verdict,
     /// The targets, in the order of the configuration.
@@ -77,8 +87,11 @@ pub struct TargetReport {
     pub opening: Option<Opening>,
     /// The last closed ones, newest first.
     pub recent: Vec<ClosedOpening>,
-    /// Seconds of the startup window in which it connected.
+    /// How long after its start this process could still reach the target while the startup window was open; 0 when it never could.
     pub startup_exposure_seconds: f64,
+    /// How long after SIGTERM it could reach the target, when it was not breached before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub end_exposure_seconds: f64,
     /// Names in use that gave no address in this round.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<String>,
@@ -99,6 +112,9 @@ pub struct Opening {
     pub layer: Layer,
     /// The strongest evidence.
     pub evidence: Evidence,
+    /// Which addresses connected, in the order of their first connection.
+    #[serde(default)]
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// A breach that is over.
@@ -111,6 +127,46 @@ pub struct ClosedOpening {
     pub ended: Timestamp,
     /// A single connection between rounds that no round confirmed: on record, but not a breach.
     pub transient: bool,
+}
+
+fn is_zero(seconds: &f64) -> bool {
+    *seconds == 0.0
+}
+
+/// What a witness reached: facts, never a verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WitnessReport {
+    /// Who speaks, and of when.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The targets, in the order of the configuration.
+    pub targets: Vec<WitnessTarget>,
+    /// The controls, in the order of the configuration, the default ones after them.
+    pub controls: Vec<ControlReport>,
+}
+
+/// What a witness reached of one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WitnessTarget {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Names in use that gave no address in this round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unresolved: Vec<String>,
+    /// What each probe saw.
+    pub observations: Vec<WitnessObservation>,
+}
+
+/// One probe of a witness.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WitnessObservation {
+    /// What it saw.
+    #[serde(flatten)]
+    pub seen: Observation,
+    /// Whether it reached the target itself: it connected, and nothing answers in the target's place.
+    pub reached: bool,
 }
 
 /// What is known of one control.

@@ -1,0 +1,422 @@
+//! The history of the targets: what many findings, one after the other, mean.
+//!
+//! | rule | when | then |
+//! | --- | --- | --- |
+//! | open | a round finds a breach | an opening begins at the first connection; a sentinel's connection just before is the first |
+//! | close | two blocked rounds in a row tried what had connected | it ended when the first of them began |
+//! | restart | a round is inconclusive, or a sentinel connects | the blocked rounds are counted anew |
+//! | transient | a sentinel connects, and its own round connects nowhere | an opening on record, but no breach |
+//! | starting | the startup window is open | connections are startup exposure; what is open at its end began with the process |
+//! | ending | the process was asked to end | connections are end exposure; an opening that was open stays so |
+//!
+//! Time comes in as [`Moment`]s; nothing here reads a clock, and nothing depends on the wall clock going forward.
+use super::earned::Earned;
+use super::finding::{self, Judged};
+use crate::model::finding::{Doubt, Finding, Reason, Verdict};
+use crate::model::moment::Moment;
+use crate::model::names;
+use crate::model::observation::{Evidence, Layer, Observation};
+use crate::model::report::{ClosedOpening, Opening};
+use crate::model::round::TargetRound;
+use crate::model::transition::{Event, Told, Transition};
+use jiff::Timestamp;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The histories of all targets of one process.
+#[derive(Debug, Clone)]
+pub struct Histories {
+    boot: String,
+    /// Of the next opening.
+    sequence: u64,
+    began: Moment,
+    /// How long a round vouches for its verdict: an interval and a timeout.
+    pace: Duration,
+    asked_to_end: Option<Moment>,
+    targets: Vec<History>,
+}
+
+/// The history of one target.
+#[derive(Debug, Clone)]
+pub struct History {
+    name: String,
+    finding: Finding,
+    rule: u8,
+    why: String,
+    since: Timestamp,
+    open: Option<Open>,
+    recent: VecDeque<ClosedOpening>,
+    /// A sentinel's connection whose round is yet to come, and where it led.
+    suspicion: Option<(Moment, SocketAddr)>,
+    /// True while the target was open when the startup window ended, until its first round says more.
+    open_since_start: bool,
+    earned: Earned,
+    totals: Totals,
+}
+
+/// What happened to a target in this process.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Totals {
+    /// How many breaches began.
+    pub breaches: u64,
+    /// How many openings were transient.
+    pub transients: u64,
+    /// When the last breach began.
+    pub last_start: Option<Timestamp>,
+    /// When the last breach that is over ended.
+    pub last_end: Option<Timestamp>,
+    /// How long after the start of the process it still connected while the startup window was open.
+    pub startup_exposure: Duration,
+    /// How long after the process was asked to end it connected.
+    pub end_exposure: Duration,
+}
+
+/// A breach that is open.
+#[derive(Debug, Clone)]
+struct Open {
+    record: Opening,
+    began: Moment,
+    /// How many blocked rounds in a row tried what had connected.
+    blocked: u32,
+    /// When the first of them began.
+    shut: Option<Moment>,
+}
+
+/// What must differ for a state to be another one.
+type State = (Verdict, Reason, Option<(String, Layer, Evidence, usize)>, u64, bool, bool);
+
+impl Histories {
+    /// Histories that begin with the process, `starting`. `boot` is its random id, `vouched` how long a round vouches for its verdict.
+    pub fn new(boot: &str, began: Moment, vouched: Duration, targets: impl Iterator<Item = String>) -> Self {
+        let targets = targets.map(|name| History::new(name, began.wall)).collect();
+        Histories { boot: boot.to_owned(), sequence: 1, began, pace: vouched, asked_to_end: None, targets }
+    }
+
+    /// All of them, in the order of the configuration.
+    pub fn all(&self) -> &[History] {
+        &self.targets
+    }
+
+    /// A try of the startup window connected.
+    pub fn startup_connected(&mut self, target: usize, at: Moment) -> Option<Transition> {
+        self.step(target, at, |history, _| {
+            history.totals.startup_exposure = history.totals.startup_exposure.max(at.up);
+        })
+    }
+
+    /// The startup window is over, and this target was or was not open at its end.
+    pub fn startup_over(&mut self, target: usize, open: bool) {
+        self.targets[target].open_since_start = open;
+    }
+
+    /// The process was asked to end: what connects from now on may do so because its rules went first.
+    pub fn asked_to_end(&mut self, at: Moment) {
+        self.asked_to_end.get_or_insert(at);
+    }
+
+    /// A sentinel connected. Its round, which is to follow, says what that was.
+    pub fn sentinel_connected(&mut self, target: usize, at: Moment, address: SocketAddr) -> Option<Transition> {
+        self.step(target, at, |history, all| match &mut history.open {
+            Some(open) => open.connected_again(at, address),
+            None if all.ending.is_some() => {}
+            None => {
+                history.suspicion.get_or_insert((at, address));
+            }
+        })
+    }
+
+    /// What is known of a target while its round, which began at `began`, still goes on. Only a breach is news by then.
+    pub fn in_round(
+        &mut self,
+        target: usize,
+        began: Moment,
+        now: Moment,
+        seen: &TargetRound,
+        judged: &Judged,
+    ) -> Option<Transition> {
+        let Finding::Breached(_) = judged.finding else { return None };
+        self.step(target, now, |history, all| history.find(began, now, seen, judged, all))
+    }
+
+    /// A target's round, which began at `began`, is over.
+    pub fn finished(
+        &mut self,
+        target: usize,
+        began: Moment,
+        now: Moment,
+        seen: &TargetRound,
+        judged: &Judged,
+    ) -> Option<Transition> {
+        self.step(target, now, |history, all| {
+            history.settle_suspicion(began, seen, all);
+            history.find(began, now, seen, judged, all);
+            (history.open_since_start, history.suspicion) = (false, None);
+        })
+    }
+
+    /// What each verdict of a target has earned at `up` after process start, in the order of [`Verdict::ALL`]: together just that time.
+    pub fn earned(&self, target: usize, up: Duration) -> [Duration; 3] {
+        self.targets[target].earned.at(up)
+    }
+
+    /// Changes one history, and tells whether it is another state now.
+    fn step(&mut self, target: usize, now: Moment, change: impl FnOnce(&mut History, &mut All<'_>)) -> Option<Transition> {
+        let mut all = All {
+            boot: &self.boot,
+            sequence: &mut self.sequence,
+            process_began: self.began,
+            vouched: self.pace,
+            ending: self.asked_to_end,
+        };
+        let history = &mut self.targets[target];
+        let (before, was_open) = (history.state(), history.open.as_ref().map(|open| open.record.clone()));
+        change(history, &mut all);
+        (before != history.state()).then(|| history.transition(now.wall, &before, was_open))
+    }
+}
+
+/// What a history needs to know of all of them.
+struct All<'a> {
+    boot: &'a str,
+    sequence: &'a mut u64,
+    process_began: Moment,
+    vouched: Duration,
+    ending: Option<Moment>,
+}
+
+impl All<'_> {
+    fn next_id(&mut self) -> String {
+        let id = format!("{}.{}", self.boot, self.sequence);
+        *self.sequence += 1;
+        id
+    }
+}
+
+impl History {
+    fn new(name: String, began: Timestamp) -> Self {
+        History {
+            name,
+            finding: Finding::Inconclusive(Doubt::Starting),
+            rule: 0,
+            why: "the startup window is open: the guard may still be on its way".to_owned(),
+            since: began,
+            open: None,
+            recent: VecDeque::new(),
+            suspicion: None,
+            open_since_start: false,
+            earned: Earned::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// The state after history.
+    pub fn verdict(&self) -> Verdict {
+        if self.open.is_some() { Verdict::Breached } else { self.finding.verdict() }
+    }
+
+    /// What the newest round alone says.
+    pub fn finding(&self) -> Finding {
+        self.finding
+    }
+
+    /// The number of the rule that decided it; 0 before the first round.
+    pub fn rule(&self) -> u8 {
+        self.rule
+    }
+
+    /// That rule and what it rests on, in words.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// Since when the verdict stands.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// The breach that is open, if one is.
+    pub fn opening(&self) -> Option<&Opening> {
+        self.open.as_ref().map(|open| &open.record)
+    }
+
+    /// The last closed ones, newest first, at most [`names::RECENT_MAX`].
+    pub fn recent(&self) -> impl Iterator<Item = &ClosedOpening> {
+        self.recent.iter()
+    }
+
+    /// What happened in this process.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// A sentinel connected, and this is its round: one that connects nowhere makes it a transient opening.
+    fn settle_suspicion(&mut self, began: Moment, seen: &TargetRound, all: &mut All<'_>) {
+        if newly_connected(seen).next().is_some() {
+            return;
+        }
+        let Some((at, address)) = self.suspicion.take() else { return };
+        let record = Opening {
+            id: all.next_id(),
+            started: at.wall,
+            last_connected: at.wall,
+            layer: Layer::Tcp,
+            evidence: Evidence::Connected,
+            addresses: vec![address],
+        };
+        self.totals.transients += 1;
+        self.remember(ClosedOpening { opening: record, ended: at.wall_at(began), transient: true });
+    }
+
+    /// Takes in what a round says so far.
+    fn find(&mut self, began: Moment, now: Moment, seen: &TargetRound, judged: &Judged, all: &mut All<'_>) {
+        let mut finding = judged.finding;
+        let before = self.verdict();
+        let mut since = now.wall;
+        match finding {
+            Finding::Breached(_) if self.open.is_none() && all.ending.is_some() => {
+                finding = Finding::Inconclusive(Doubt::Ending);
+                self.exposed_at_the_end(now, all);
+            }
+            Finding::Breached(evidence) => self.breached(began, seen, evidence, all),
+            Finding::Blocked(_) => since = self.blocked(began, seen).unwrap_or(since),
+            Finding::Inconclusive(_) => self.open.iter_mut().for_each(Open::count_anew),
+        }
+        (self.finding, self.rule, self.why) = (finding, judged.rule, judged.why.clone());
+        if self.verdict() != before {
+            self.since = self.open.as_ref().map_or(since, |open| open.record.started);
+        }
+        self.earned.turn(now.up, self.verdict(), now.up + all.vouched);
+    }
+
+    fn exposed_at_the_end(&mut self, now: Moment, all: &All<'_>) {
+        let since_asked = all.ending.map_or(Duration::ZERO, |asked| now.up.saturating_sub(asked.up));
+        self.totals.end_exposure = self.totals.end_exposure.max(since_asked);
+    }
+
+    /// Opens a breach, or goes on with the one that is open.
+    fn breached(&mut self, began: Moment, seen: &TargetRound, evidence: Evidence, all: &mut All<'_>) {
+        if self.open.is_none() {
+            let in_round = newly_connected(seen).map(|seen| connected_at(began, seen)).min_by_key(|moment| moment.up);
+            let suspicion = self.suspicion.take();
+            let first = suspicion.map(|(at, _)| at).or(in_round).unwrap_or(began);
+            let first = if self.open_since_start { all.process_began } else { first };
+            self.totals.breaches += 1;
+            self.totals.last_start = Some(first.wall);
+            let open = self.open.insert(Open::new(all.next_id(), first, evidence));
+            suspicion.into_iter().for_each(|(at, address)| open.connected(at, address));
+        }
+        if let Some(open) = &mut self.open {
+            open.count_anew();
+            open.record.evidence = open.record.evidence.max(evidence);
+            open.record.layer = open.record.layer.max(finding::furthest(seen));
+            newly_connected(seen).for_each(|seen| open.connected(connected_at(began, seen), seen.address));
+        }
+    }
+
+    /// One more blocked round; when it is the last that was wanted, the breach is over. Says since when, then.
+    fn blocked(&mut self, began: Moment, seen: &TargetRound) -> Option<Timestamp> {
+        let open = self.open.as_mut()?;
+        if !open.tried_again(seen) {
+            return None;
+        }
+        let shut = *open.shut.get_or_insert(began);
+        open.blocked += 1;
+        if open.blocked < names::ROUNDS_TO_CLOSE {
+            return None;
+        }
+        let open = self.open.take()?;
+        let ended = open.began.wall_at(shut);
+        self.totals.last_end = Some(ended);
+        self.remember(ClosedOpening { opening: open.record, ended, transient: false });
+        Some(ended)
+    }
+
+    fn remember(&mut self, closed: ClosedOpening) {
+        self.recent.push_front(closed);
+        self.recent.truncate(names::RECENT_MAX);
+    }
+
+    fn state(&self) -> State {
+        let opening = self.opening().map(|record| (record.id.clone(), record.layer, record.evidence, record.addresses.len()));
+        let totals = &self.totals;
+        let exposed = (totals.startup_exposure > Duration::ZERO, totals.end_exposure > Duration::ZERO);
+        (self.verdict(), self.finding.reason(), opening, totals.transients, exposed.0, exposed.1)
+    }
+
+    fn transition(&self, time: Timestamp, before: &State, was_open: Option<Opening>) -> Transition {
+        let state = self.state();
+        let event = match (&before.2, &state.2) {
+            (None, Some(_)) => Event::Opened,
+            (Some(_), None) => Event::Closed,
+            _ if state.3 != before.3 => Event::Transient,
+            _ if (state.4, state.5) != (before.4, before.5) => Event::Exposed,
+            _ => Event::Changed,
+        };
+        let newest = self.recent.front().filter(|_| was_open.is_some() || event == Event::Transient);
+        let opening = self.opening().cloned().map(Told::Open).or_else(|| newest.cloned().map(Told::Closed));
+        Transition {
+            time,
+            target: self.name.clone(),
+            event,
+            verdict: state.0,
+            reason: state.1,
+            previous_verdict: before.0,
+            previous_reason: before.1,
+            why: self.why.clone(),
+            opening,
+            startup_exposure_seconds: self.totals.startup_exposure.as_secs_f64(),
+            end_exposure_seconds: self.totals.end_exposure.as_secs_f64(),
+        }
+    }
+}
+
+impl Open {
+    fn new(id: String, began: Moment, evidence: Evidence) -> Self {
+        let (started, last_connected, addresses) = (began.wall, began.wall, Vec::new());
+        let record = Opening { id, started, last_connected, layer: Layer::Tcp, evidence, addresses };
+        Open { record, began, blocked: 0, shut: None }
+    }
+
+    fn count_anew(&mut self) {
+        (self.blocked, self.shut) = (0, None);
+    }
+
+    /// Takes in a connection; more addresses than a target can have are not remembered.
+    fn connected(&mut self, at: Moment, address: SocketAddr) {
+        self.record.last_connected = self.record.last_connected.max(self.began.wall_at(at));
+        if !self.record.addresses.contains(&address) && self.record.addresses.len() < names::TRACKED_MAX {
+            self.record.addresses.push(address);
+        }
+    }
+
+    fn connected_again(&mut self, at: Moment, address: SocketAddr) {
+        self.count_anew();
+        self.connected(at, address);
+    }
+
+    /// True when a round tried every address that had connected, or another of its family where it is no longer listed.
+    fn tried_again(&self, round: &TargetRound) -> bool {
+        let tried_now = |seen: &&Observation| seen.tried() && !seen.kept;
+        self.record.addresses.iter().all(|address| {
+            let mut listed = round.observations.iter().filter(|seen| seen.address == *address).peekable();
+            let family = crate::model::address::Family::of(address.ip());
+            match listed.peek() {
+                Some(_) => listed.any(|seen| tried_now(&seen)),
+                None => round.observations.iter().filter(tried_now).any(|seen| seen.family == family),
+            }
+        })
+    }
+}
+
+/// The observations of this very round that connected.
+fn newly_connected(seen: &TargetRound) -> impl Iterator<Item = &Observation> {
+    seen.observations.iter().filter(|seen| seen.connected() && !seen.kept)
+}
+
+fn connected_at(began: Moment, seen: &Observation) -> Moment {
+    began.after(Duration::try_from_secs_f64(seen.latency_seconds).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! The startup window: when the rules of a new pod can be taken to be in place.
+use crate::model::names::STARTUP_BLOCKED;
+use crate::model::observation::Outcome;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// One address that is tried while the window is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Door {
+    address: SocketAddr,
+    /// How often in a row it was blocked, counted since a control held.
+    blocked: u32,
+    /// True when its newest try connected.
+    open: bool,
+    /// True when any try connected.
+    ever_open: bool,
+}
+
+/// What the tries of the window have said so far, target by target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Startup {
+    doors: Vec<Vec<Door>>,
+    control_held: Option<Duration>,
+}
+
+impl Startup {
+    /// Nothing tried yet.
+    pub fn new(targets: usize) -> Self {
+        Startup { doors: vec![Vec::new(); targets], control_held: None }
+    }
+
+    /// These addresses of a target are tried from now on, and no others.
+    pub fn list(&mut self, target: usize, addresses: &[SocketAddr]) {
+        let doors = &mut self.doors[target];
+        doors.retain(|door| addresses.contains(&door.address));
+        for address in addresses {
+            if doors.iter().all(|door| door.address != *address) {
+                doors.push(Door { address: *address, blocked: 0, open: false, ever_open: false });
+            }
+        }
+    }
+
+    /// A must-reach control held, asked at `at` after process start.
+    pub fn control_held(&mut self, at: Duration) {
+        self.control_held.get_or_insert(at);
+    }
+
+    /// How a try ended that began at `began` after process start. Silence before the pod's network is known to work proves nothing.
+    pub fn tried(&mut self, target: usize, address: SocketAddr, began: Duration, outcome: Outcome) {
+        let network_works = self.control_held.is_some_and(|held| held <= began);
+        let Some(door) = self.doors[target].iter_mut().find(|door| door.address == address) else { return };
+        door.open = outcome == Outcome::Connected;
+        door.ever_open |= door.open;
+        match outcome {
+            Outcome::TimedOut | Outcome::Rejected | Outcome::Unreachable if network_works => door.blocked += 1,
+            _ => door.blocked = 0,
+        }
+    }
+
+    /// True for an address that has connected: it is tried less often from then on.
+    pub fn has_connected(&self, target: usize, address: SocketAddr) -> bool {
+        self.doors[target].iter().any(|door| door.address == address && door.ever_open)
+    }
+
+    /// True when the newest try of any of a target's addresses connected.
+    pub fn open(&self, target: usize) -> bool {
+        self.doors[target].iter().any(|door| door.open)
+    }
+
+    /// True when a must-reach control has held and every address was blocked often enough in a row since. A target without an address
+    /// that can be tried so often goes with the others; where there is none at all, only the end of the window will tell.
+    pub fn settled(&self) -> bool {
+        let mut doors = self.doors.iter().flatten().peekable();
+        self.control_held.is_some() && doors.peek().is_some() && doors.all(|door| door.blocked >= STARTUP_BLOCKED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "169.254.169.254:80";
+    const B: &str = "10.96.0.1:443";
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn started() -> Startup {
+        let mut startup = Startup::new(2);
+        startup.list(0, &[A.parse().unwrap()]);
+        startup.list(1, &[B.parse().unwrap()]);
+        startup
+    }
+
+    fn tries(startup: &mut Startup, times: u32, outcome: Outcome) {
+        for _ in 0..times {
+            startup.tried(0, A.parse().unwrap(), at(5), outcome);
+            startup.tried(1, B.parse().unwrap(), at(5), outcome);
+        }
+    }
+
+    #[test]
+    fn ten_blocked_tries_in_a_row_after_a_control_held_settle_it() {
+        for outcome in [Outcome::TimedOut, Outcome::Rejected, Outcome::Unreachable] {
+            let mut startup = started();
+            startup.control_held(at(1));
+            tries(&mut startup, 9, outcome);
+            assert!(!startup.settled());
+            tries(&mut startup, 1, outcome);
+            assert!(startup.settled());
+        }
+    }
+
+    #[test]
+    fn silence_before_a_control_held_settles_nothing() {
+        let mut startup = started();
+        tries(&mut startup, 20, Outcome::TimedOut);
+        assert!(!startup.settled());
+        startup.control_held(at(6));
+        tries(&mut startup, 20, Outcome::TimedOut);
+        assert!(!startup.settled(), "those tries began before");
+    }
+
+    #[test]
+    fn anything_else_starts_the_count_anew() {
+        for outcome in [Outcome::Connected, Outcome::Refused, Outcome::LocalError, Outcome::DeniedLocally] {
+            let mut startup = started();
+            startup.control_held(at(1));
+            tries(&mut startup, 9, Outcome::TimedOut);
+            tries(&mut startup, 1, outcome);
+            tries(&mut startup, 9, Outcome::TimedOut);
+            assert!(!startup.settled(), "{outcome:?}");
+            tries(&mut startup, 1, Outcome::TimedOut);
+            assert!(startup.settled(), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn one_target_alone_settles_nothing_and_a_new_address_starts_at_zero() {
+        let mut startup = started();
+        startup.control_held(at(1));
+        tries(&mut startup, 10, Outcome::TimedOut);
+        startup.list(1, &[B.parse().unwrap(), "[fd00:ec2::254]:80".parse().unwrap()]);
+        assert!(!startup.settled());
+        startup.list(1, &[]);
+        assert!(startup.settled(), "a target that has nothing to be tried goes with the others");
+        startup.list(0, &[]);
+        assert!(!startup.settled(), "nothing was tried at all");
+    }
+
+    #[test]
+    fn what_connected_last_is_open_and_what_ever_did_is_remembered() {
+        let mut startup = started();
+        let a = A.parse().unwrap();
+        startup.tried(0, a, at(1), Outcome::Connected);
+        assert!(startup.open(0) && !startup.open(1) && startup.has_connected(0, a));
+        startup.tried(0, a, at(2), Outcome::TimedOut);
+        assert!(!startup.open(0) && startup.has_connected(0, a));
+        startup.tried(0, B.parse().unwrap(), at(2), Outcome::Connected);
+        assert!(!startup.open(0), "an address that nobody listed");
+    }
+}
