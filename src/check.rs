@@ -2,19 +2,22 @@
 #![expect(clippy::disallowed_methods, reason = "a round begins and ends at the edge")]
 use crate::probe::pod::{self, Pod};
 use crate::probe::round::Prober;
-use crate::show;
+use crate::speaker::Speaker;
+use crate::{settings, show};
 use clap::{Args, ValueEnum};
-use guardprobe_core::judge::{control, finding};
+use guardprobe_core::judge::{self, finding, history::Histories};
 use guardprobe_core::model::config::{Config, Target};
-use guardprobe_core::model::finding::{Attribution, Finding, Verdict};
+use guardprobe_core::model::finding::{Attribution, Verdict};
+use guardprobe_core::model::moment::Moment;
 use guardprobe_core::model::names;
-use guardprobe_core::model::report::{ControlReport, Opening, Report, Role, TargetReport};
-use guardprobe_core::model::round::{Round, TargetRound};
+use guardprobe_core::model::report::{Report, Role};
+use guardprobe_core::model::round::Round;
 use guardprobe_core::parse::config as parse;
 use jiff::Timestamp;
-use std::io::{IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -80,12 +83,9 @@ fn exit_status(verdict: Verdict) -> ExitCode {
     })
 }
 
-/// The configuration in force: the file, else what is built in; then what the flags say.
+/// The configuration in force, then what the flags say.
 fn configuration(args: &CheckArgs, pod: &Pod) -> Result<Config, String> {
-    let mut config = match &args.config {
-        Some(path) => from_file(path, &pod.namespace)?,
-        None => parse::built_in(&pod.namespace),
-    };
+    let mut config = settings::read(args.config.as_deref(), pod)?;
     if !args.targets.is_empty() {
         config.targets = args.targets.clone();
     }
@@ -93,23 +93,16 @@ fn configuration(args: &CheckArgs, pod: &Pod) -> Result<Config, String> {
     Ok(config)
 }
 
-fn from_file(path: &Path, namespace: &str) -> Result<Config, String> {
-    let unreadable = |error: std::io::Error| format!("{}: cannot be read: {error}", path.display());
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(names::CONFIG_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    parse::parse_bytes(&bytes, namespace).map_err(|problems| problems.in_file(path).to_string())
-}
-
 /// Probes once and judges.
 fn one_round(config: Config, pod: Pod) -> std::io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let prober = Prober::new(config.clone(), pod.clone());
     let waiting = Waiting::begin(&config);
-    let started = Timestamp::now();
-    let round = runtime.block_on(prober.round());
+    let (start, started) = (Instant::now(), Timestamp::now());
+    let round = runtime.block_on(prober.round(&|_| {}));
     drop(waiting);
-    Ok(report(&config, &pod, round, started, Timestamp::now()))
+    let began = Moment { wall: started, up: Duration::ZERO };
+    Ok(report(&config, &pod, &round, began, began.after(start.elapsed())))
 }
 
 /// A line on a terminal while nothing else is to be seen; gone when dropped.
@@ -134,69 +127,17 @@ impl Drop for Waiting {
     }
 }
 
-/// The report of a single round: no history, so the verdict is the finding.
-fn report(config: &Config, pod: &Pod, round: Round, started: Timestamp, finished: Timestamp) -> Report {
-    let boot = format!("{:016x}", fastrand::u64(..));
-    let judged = round.targets.into_iter().map(|target| target_report(target, &round.controls, config.proof, &boot, started));
-    let targets: Vec<TargetReport> = judged.collect();
-    let controls = round.controls.into_iter().map(|seen| ControlReport {
-        held: control::held(&seen),
-        name: seen.name,
-        expect: seen.expect,
-        observations: seen.observations,
-    });
-    Report {
-        schema: names::REPORT_SCHEMA.to_owned(),
-        guard: config.guard.clone(),
-        role: Role::Agent,
-        node: pod.node.clone(),
-        pod: pod.name.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        config_hash: parse::hash(config),
-        endpoints_revision: round.endpoints_revision,
-        round: 1,
-        started,
-        finished,
-        age_seconds: 0.0,
-        interval_seconds: config.interval.as_secs_f64(),
-        verdict: targets.iter().map(|target| target.verdict).max().unwrap_or(Verdict::Inconclusive),
-        targets,
-        controls: controls.collect(),
-        boot,
+/// The report of a single round: a history that begins and ends with it.
+fn report(config: &Config, pod: &Pod, round: &Round, began: Moment, ended: Moment) -> Report {
+    let speaker = Speaker::new(config, pod, Role::Agent);
+    let names = config.targets.iter().map(|target| target.name.clone());
+    let mut histories = Histories::new(&speaker.boot, began, config.interval, names);
+    for (index, target) in round.targets.iter().enumerate() {
+        let judged = finding::judge(target, &round.controls, config.proof);
+        histories.finished(index, began, ended, target, &judged);
     }
-}
-
-fn target_report(
-    target: TargetRound,
-    controls: &[guardprobe_core::model::round::ControlRound],
-    proof: Attribution,
-    boot: &str,
-    at: Timestamp,
-) -> TargetReport {
-    let judged = finding::judge(&target, controls, proof);
-    let opening = match judged.finding {
-        Finding::Breached(evidence) => {
-            let layer = finding::furthest(&target);
-            let addresses = target.observations.iter().filter(|seen| seen.connected()).map(|seen| seen.address).collect();
-            Some(Opening { id: format!("{boot}.{number}"), started: at, last_connected: at, layer, evidence, addresses })
-        }
-        _ => None,
-    };
-    TargetReport {
-        name: target.name,
-        kind: target.kind,
-        verdict: judged.finding.verdict(),
-        finding: judged.finding.verdict(),
-        reason: judged.finding.reason(),
-        rule: judged.rule,
-        why: judged.why,
-        since: at,
-        opening,
-        recent: Vec::new(),
-        startup_exposure_seconds: 0.0,
-        unresolved: target.unresolved,
-        observations: target.observations,
-    }
+    let head = speaker.head(1, (began.wall, ended.wall), round.endpoints_revision.clone());
+    judge::report::agent(head, &histories, round)
 }
 
 fn print(report: &Report, output: Output) -> std::io::Result<()> {

@@ -8,6 +8,7 @@
 //! | [`show`] | data to bytes: table, JSON, JUnit |
 //! | [`lab`] | a node in a box, to see it all without a cluster |
 //! | [`check`] | one round, here, now |
+//! | [`settings`], [`speaker`] | the configuration in force; what a process says of itself |
 //! | [`cli`] | flags and their environment twins |
 //!
 //! The life of one datum: [`probe::round`] makes observations, `guardprobe_core::judge::finding` says what they mean, a
@@ -16,5 +17,7 @@ pub mod check;
 pub mod cli;
 pub mod lab;
 pub mod probe;
+pub mod settings;
 pub mod show;
+pub mod speaker;
 pub mod wire;

@@ -112,7 +112,7 @@ fn without_a_file_a_pod_knows_its_targets() {
     world.guard();
     let checked = world.check(&["-o", "json"]);
     expect(&checked, 0, &[("imds", "blocked: weak"), ("kube-api", "blocked: weak")]);
-    assert_eq!(checked.report().guard, "default/guard", "the namespace is that of the resolver's search list");
+    assert_eq!(checked.report().head.guard, "default/guard", "the namespace is that of the resolver's search list");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::system_conf::parse_resolv_conf;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -54,6 +55,11 @@ pub(super) struct Located {
 }
 
 impl Located {
+    /// Nothing, because of this.
+    pub(super) fn nowhere(unresolved: &str) -> Self {
+        Located { unresolved: vec![unresolved.to_owned()], ..Located::default() }
+    }
+
     /// True when that address is among them.
     pub(super) fn has(&self, socket: SocketAddr) -> bool {
         self.addresses.iter().any(|known| known.socket == socket)
@@ -246,11 +252,12 @@ fn from_file(path: &Path, found: &mut Located) {
 
 /// One byte more than allowed is read, so that the parser can tell a file that is too large.
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    // Opening a pipe would wait for its other end, and the round with it.
-    if !std::fs::metadata(path)?.is_file() {
+    // Opened and only then looked at: the kubelet may swap the link in between. A pipe would hold the round up until somebody writes.
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("is no file"));
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(names::ENDPOINTS_MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    file.take(names::ENDPOINTS_MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

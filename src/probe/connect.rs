@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "an attempt is timed here, at the edge")]
 use guardprobe_core::judge::attempt::{self, Ending, Icmp};
 use guardprobe_core::model::address::Family;
+use guardprobe_core::model::names;
 use guardprobe_core::model::observation::{Observation, Outcome, Source};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
@@ -52,6 +53,7 @@ pub(super) async fn connect(address: SocketAddr, budget: Duration) -> Attempt {
         Err(error) => return end(errno(&error), None, None),
     };
     match timeout_at((start + budget).into(), settled(&stream)).await {
+        Err(_) if start.elapsed() > budget + names::HELD_UP => end(Ending::HeldUp, None, None),
         Err(_) => end(Ending::BudgetSpent, queued(&stream), None),
         Ok(Err((ending, queued))) => end(ending, queued, None),
         Ok(Ok(())) => end(Ending::Established, None, Some(stream)),

@@ -65,21 +65,16 @@ fn namespace(resolv_conf: &str) -> String {
     found.filter(|name| !name.is_empty()).unwrap_or_else(|| "local".to_owned())
 }
 
-/// The families in which this pod has a usable source address now: one that is neither loopback nor link-local. Looked at anew in
-/// every round, since IPv6 addresses appear seconds after the pod. Where the kernel cannot be asked, both: trying will tell.
-pub(super) fn usable_families() -> Vec<Family> {
-    let Ok(own) = addresses() else { return Family::ALL.to_vec() };
-    let usable: Vec<Family> = own.into_iter().filter(usable).map(Family::of).collect();
-    Family::ALL.into_iter().filter(|family| usable.contains(family)).collect()
+/// The families in which a pod with these addresses has a usable source address: one that is neither loopback nor link-local. Looked at
+/// anew in every round, since IPv6 addresses appear seconds after the pod. Where the kernel could not be asked, both: trying will tell.
+pub(super) fn usable_families(own: Option<&[IpAddr]>) -> Vec<Family> {
+    let Some(own) = own else { return Family::ALL.to_vec() };
+    Family::ALL.into_iter().filter(|family| own.iter().any(|ip| usable(ip) && Family::of(*ip) == *family)).collect()
 }
 
-/// This pod's own addresses: what answers there has not left the pod. None where the kernel cannot be asked.
-pub(super) fn own_addresses() -> Vec<IpAddr> {
-    addresses().unwrap_or_default()
-}
-
-fn addresses() -> nix::Result<Vec<IpAddr>> {
-    Ok(nix::ifaddrs::getifaddrs()?.filter_map(|interface| ip(&interface.address?)).collect())
+/// This pod's own addresses: what answers there has not left the pod. `None` where the kernel cannot be asked.
+pub(super) fn addresses() -> Option<Vec<IpAddr>> {
+    Some(nix::ifaddrs::getifaddrs().ok()?.filter_map(|interface| ip(&interface.address?)).collect())
 }
 
 fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {

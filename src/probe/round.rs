@@ -1,49 +1,79 @@
 //! One round: all targets and controls, every address at once.
+#![expect(clippy::disallowed_methods, reason = "a round ends in time, and that is told here, at the edge")]
 use super::addresses::{Address, Located, Locator};
-use super::climb::{self, Ask, Question, Tls};
+use super::climb::{self, Ask, Climbed, Question, Tls};
 use super::connect::connect;
-use super::dns;
+use super::controls::{Asked, Controls, must_not_connect};
+use super::memory::{Key, Memory};
 use super::pod::{self, Pod};
-use crate::wire;
-use futures_util::future::join_all;
-use guardprobe_core::model::address::{Family, HostPort, is_link_local};
-use guardprobe_core::model::config::{Config, Control, ControlKind, Expect, Kind, Target};
+use futures_util::future::{Either, join_all, select};
+use guardprobe_core::model::address::{Family, is_private};
+use guardprobe_core::model::config::{Config, Control, Kind, Target};
 use guardprobe_core::model::names;
-use guardprobe_core::model::observation::{Observation, Outcome, Source};
+use guardprobe_core::model::observation::{Observation, Outcome};
 use guardprobe_core::model::round::{ControlRound, Round, TargetRound};
-use guardprobe_core::parse::resolv;
-use hickory_proto::rr::Name;
-use http_body_util::Empty;
-use hyper::Request;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 /// Makes rounds of one configuration in one pod.
 #[derive(Debug)]
 pub struct Prober {
-    config: Config,
-    /// Configured ones, then those made by default.
-    controls: Vec<Control>,
-    pod: Pod,
-    locator: Locator,
-    /// What a DNS control asks for.
-    question: Name,
+    pub(super) config: Config,
+    pub(super) controls: Controls,
+    pub(super) pod: Pod,
+    pub(super) locator: Locator,
+    memory: Memory,
 }
 
-/// A control of this round: where it lives now.
-struct Placed<'a> {
-    control: &'a Control,
-    located: Located,
+/// What was seen of a target's address, and of the places where nothing lives that were tried because of it, by control.
+pub(super) type Seen = (Observation, Vec<(usize, Observation)>);
+
+/// News from within a round: an address connected.
+#[derive(Debug)]
+pub struct Sight<'a> {
+    /// The target's place in the configuration.
+    pub target: usize,
+    seen: &'a Seen,
+}
+
+impl Sight<'_> {
+    /// Puts it into a round that is still without it.
+    pub fn put_into(&self, round: &mut Round) {
+        let (observation, nowhere) = self.seen;
+        let observations = &mut round.targets[self.target].observations;
+        observations.retain(|known| known.address != observation.address);
+        observations.push(observation.clone());
+        nowhere.iter().for_each(|(index, seen)| round.controls[*index].observations.push(seen.clone()));
+    }
 }
 
 /// What every probe of a round looks at.
-#[derive(Clone, Copy)]
-struct Around<'a> {
-    controls: &'a [Placed<'a>],
+pub(super) struct Around<'a> {
+    /// Where the must-not-connect controls live, each with its index.
+    negatives: &'a [(usize, Located)],
     /// In which this pod has an address now.
-    families: &'a [Family],
+    pub(super) families: &'a [Family],
+    /// This pod's own addresses.
+    pub(super) own: &'a [IpAddr],
+    /// When the round ends, whatever is still on its way.
+    pub(super) end: tokio::time::Instant,
+    /// Is told of each address that connects, at once.
+    tell: &'a dyn Fn(Sight<'_>),
+}
+
+impl<'a> Around<'a> {
+    /// For a look at controls alone, outside of a round.
+    pub(super) fn for_controls(families: &'a [Family], own: &'a [IpAddr], longest: Duration) -> Self {
+        Around { negatives: &[], families, own, end: tokio::time::Instant::now() + longest, tell: &|_| {} }
+    }
+
+    /// What an attempt shows; one that the end of the round overtakes shows nothing.
+    pub(super) async fn in_time(&self, address: &Address, attempt: impl Future<Output = Observation>) -> Observation {
+        timeout_at(self.end, attempt).await.unwrap_or_else(|_| overtaken(address))
+    }
 }
 
 /// A target whose addresses have been tried; what was seen goes into the round when the controls do.
@@ -54,38 +84,51 @@ struct Tried {
     revision: Option<String>,
 }
 
-/// What was seen of a target's address, and of the places where nothing lives that were tried because of it, by control.
-type Seen = (Observation, Vec<(usize, Observation)>);
-
 impl Prober {
     /// Adds the default controls to the configured ones.
     pub fn new(config: Config, pod: Pod) -> Self {
-        let controls = with_defaults(&config.controls, &pod);
-        let domain = resolv::cluster_domain(&pod.resolv_conf).unwrap_or_else(|| "cluster.local".to_owned());
-        let question = Name::from_utf8(format!("{}.{domain}.", names::API_SERVER_NAME)).unwrap_or_else(|_| Name::root());
-        Prober { locator: Locator::new(pod.clone(), config.timeout), config, controls, pod, question }
+        let controls = Controls::new(&config.controls, &pod, config.timeout);
+        Prober { locator: Locator::new(pod.clone(), config.timeout), config, controls, pod, memory: Memory::default() }
     }
 
-    /// One pass. Takes at most one look-up, one connect and one climb: about `2 × timeout + 2 s`.
-    pub async fn round(&self) -> Round {
-        let placed = join_all(self.controls.iter().map(|control| self.locator.control(control))).await;
-        let placed: Vec<Placed<'_>> =
-            self.controls.iter().zip(placed).map(|(control, located)| Placed { control, located }).collect();
-        let families = pod::usable_families();
-        let around = Around { controls: &placed, families: &families };
-        let targets = join_all(self.config.targets.iter().map(|target| self.target(target, around)));
-        let reached = join_all(placed.iter().map(|place| self.must_reach(place, &families)));
-        let (targets, reached) = tokio::join!(targets, reached);
-        assemble(targets, placed, reached)
+    /// The longest that a round may take: a look-up, a connect and a climb, or an interval where that is longer. What is still on its
+    /// way then is the prober's own fault, not silence.
+    pub fn longest_round(&self) -> Duration {
+        self.config.interval.max(2 * self.config.timeout + 2 * names::CLIMB_TIMEOUT)
+    }
+
+    /// A round of which nothing is known yet.
+    pub fn blank(&self) -> Round {
+        let targets = self.config.targets.iter().map(|target| target_round(target, &mut Located::default()));
+        let controls = self.controls.all.iter().map(|control| control_round(control, Asked::default()));
+        Round { targets: targets.collect(), controls: controls.collect(), endpoints_revision: None }
+    }
+
+    /// One pass. Takes at most [`Prober::longest_round`]; `tell` hears of each address that connects as soon as it is known whether
+    /// something connects where nothing lives, too.
+    pub async fn round(&self, tell: &dyn Fn(Sight<'_>)) -> Round {
+        let end = tokio::time::Instant::now() + self.longest_round();
+        let negatives = timeout_at(end, self.controls.negatives(&self.locator)).await.unwrap_or_default();
+        let own = pod::addresses();
+        let families = pod::usable_families(own.as_deref());
+        let own = own.unwrap_or_default();
+        let around = Around { negatives: &negatives, families: &families, own: &own, end, tell };
+        let targets = self.config.targets.iter().enumerate().map(|(index, target)| self.target(index, target, &around));
+        let asked = self.controls.all.iter().map(|control| self.controls.must_reach(control, &self.locator, &self.pod, &around));
+        let (targets, asked) = tokio::join!(join_all(targets), join_all(asked));
+        let listed = |(target, address): &Key| targets[*target].seen.iter().any(|(seen, _)| seen.address == *address);
+        self.memory.retain(listed);
+        self.assemble(targets, asked)
     }
 
     /// What is known is tried at once, what has to be looked up as soon as it is found: a dead resolver holds nothing else up.
-    async fn target(&self, target: &Target, around: Around<'_>) -> Tried {
-        let question = self.question_for(target);
-        let probe = |address: Address| self.address(&question, address, around);
-        let known = self.locator.known(target);
+    async fn target(&self, index: usize, target: &Target, around: &Around<'_>) -> Tried {
+        let question = &self.question_for(target);
+        let probe = |address: Address| async move { self.address((index, address.socket), question, address, around).await };
+        let mut known = self.locator.known(target);
         let by_name = async {
-            let found = self.locator.looked_up(target).await;
+            let found = timeout_at(around.end, self.locator.looked_up(target)).await;
+            let found = found.unwrap_or_else(|_| Located::nowhere("a name (the round ended first)"));
             let fresh = found.addresses.iter().filter(|address| !known.has(address.socket)).cloned();
             (join_all(fresh.map(probe)).await, found)
         };
@@ -94,31 +137,66 @@ impl Prober {
         for (observation, _) in &mut seen {
             observation.service |= found.is_service(observation.address);
         }
-        let unresolved = [known.unresolved, found.unresolved].concat();
-        let (name, kind) = (target.name.clone(), target.kind);
-        let round = TargetRound { name, kind, observations: Vec::with_capacity(seen.len()), unresolved, stale: known.stale };
-        Tried { round, seen, revision: known.revision }
+        known.unresolved.extend(found.unresolved);
+        Tried { round: target_round(target, &mut known), seen, revision: known.revision }
     }
 
-    /// One probe; where it connects, the climb and the negative control at the same time.
-    async fn address(&self, question: &Question, address: Address, around: Around<'_>) -> Seen {
+    /// An address, unless it cannot be tried, or was tried too short a time ago.
+    async fn address(&self, key: Key, question: &Question, address: Address, around: &Around<'_>) -> Seen {
         if let Some(skipped) = skipped(&address, around.families) {
             return (skipped, Vec::new());
         }
+        let global = !is_private(address.socket.ip());
+        if let Some(kept) = self.memory.kept(key).filter(|_| global) {
+            return kept;
+        }
+        let began = Instant::now();
+        let seen = timeout_at(around.end, self.try_it(key, question, &address, around)).await;
+        let seen = seen.unwrap_or_else(|_| (overtaken(&address), Vec::new()));
+        if global {
+            self.memory.keep(key, &seen, began);
+        }
+        seen
+    }
+
+    /// One probe; where it connects, the climb and the negative control at the same time.
+    async fn try_it(&self, key: Key, question: &Question, address: &Address, around: &Around<'_>) -> Seen {
         let mut attempt = connect(address.socket, self.config.timeout).await;
         let seen = Observation { service: address.service, ..attempt.observation(address.socket, address.source) };
         if !seen.connected() {
+            self.memory.shut(key);
             return (seen, Vec::new());
         }
-        let nowhere = self.must_not_connect(address.socket, attempt.latency, around.controls);
-        match attempt.stream.take() {
-            None => (seen, nowhere.await),
-            Some(stream) => {
-                let climbing = climb::climb(question, address.host.as_deref(), address.socket, stream);
-                let (climbed, nowhere) = tokio::join!(climbing, nowhere);
-                (climbed.onto(seen), nowhere)
+        let nowhere = pin!(must_not_connect(address.socket, attempt.latency, around.negatives, self.config.timeout));
+        let climbing = pin!(self.climb(key, question, address, attempt.stream.take()));
+        let tell = |seen: &Seen| (around.tell)(Sight { target: key.0, seen });
+        match select(climbing, nowhere).await {
+            Either::Left((climbed, nowhere)) => {
+                let seen = (onto(climbed, seen), nowhere.await);
+                tell(&seen);
+                seen
+            }
+            Either::Right((nowhere, climbing)) => {
+                // Of the API server a connection alone says too little: its certificate may be somebody else's.
+                if question.kind != Kind::KubeApi {
+                    tell(&(seen.clone(), nowhere.clone()));
+                }
+                let seen = (onto(climbing.await, seen), nowhere);
+                tell(&seen);
+                seen
             }
         }
+    }
+
+    /// Asks who is there, unless that was learnt not long ago of a door that has stayed open since.
+    async fn climb(&self, key: Key, question: &Question, address: &Address, stream: Option<TcpStream>) -> Option<Climbed> {
+        if let Some(climbed) = self.memory.climbed(key) {
+            return Some(climbed);
+        }
+        // Whoever hung up right after the handshake has been reached, but cannot be asked.
+        let climbed = climb::climb(question, address.host.as_deref(), address.socket, stream?).await;
+        self.memory.learn(key, climbed.clone());
+        Some(climbed)
     }
 
     /// What is asked of an open door of this target.
@@ -138,144 +216,57 @@ impl Prober {
         Question { kind, tls, http }
     }
 
-    /// Tries the places where nothing lives that belong to an open address: those configured for its port and family, else a random
-    /// one. Whoever answers in a target's place answers as fast as the target did, so ten times that is long enough to wait.
-    async fn must_not_connect(&self, open: SocketAddr, latency: Duration, controls: &[Placed<'_>]) -> Vec<(usize, Observation)> {
-        let wait = (latency * names::NEGATIVE_CONTROL_FACTOR).max(names::NEGATIVE_CONTROL_MIN).min(self.config.timeout);
-        join_all(
-            twins(open, controls).into_iter().map(|(index, address)| async move {
-                (index, connect(address, wait).await.observation(address, Source::Literal))
-            }),
-        )
-        .await
-    }
-
-    async fn must_reach(&self, place: &Placed<'_>, families: &[Family]) -> Vec<Observation> {
-        if place.control.expect != Expect::MustReach {
-            return Vec::new();
-        }
-        let own = &pod::own_addresses();
-        let asked = place.located.addresses.iter().map(|address| async move {
-            let seen = match skipped(address, families) {
-                Some(skipped) => skipped,
-                None => self.ask(place.control.kind, address).await,
-            };
-            let ip = address.socket.ip();
-            let here = place.control.on_node || self.pod.node_ip == Some(ip) || own.contains(&ip);
-            Observation { on_node: seen.on_node || here, ..seen }
-        });
-        join_all(asked).await
-    }
-
-    async fn ask(&self, kind: ControlKind, address: &Address) -> Observation {
-        match kind {
-            ControlKind::Dns => dns::ask(address.socket, address.source, &self.question, self.config.timeout).await,
-            ControlKind::Tcp => connect(address.socket, self.config.timeout).await.observation(address.socket, address.source),
-            ControlKind::Reporter => {
-                let mut attempt = connect(address.socket, self.config.timeout).await;
-                let seen = attempt.observation(address.socket, address.source);
-                let node = match attempt.stream.take() {
-                    Some(stream) => reporters_node(stream, address.socket).await,
-                    None => None,
-                };
-                let detail = node.as_ref().map(|node| format!("the reporter answers from node {node}"));
-                Observation { on_node: node.is_some() && node == self.pod.node, detail: detail.or(seen.detail), ..seen }
+    fn assemble(&self, targets: Vec<Tried>, asked: Vec<Asked>) -> Round {
+        let mut controls: Vec<ControlRound> =
+            self.controls.all.iter().zip(asked).map(|(control, asked)| control_round(control, asked)).collect();
+        let endpoints_revision = targets.iter().find_map(|target| target.revision.clone());
+        let targets = targets.into_iter().map(|Tried { mut round, seen, .. }| {
+            for (observation, nowhere) in seen {
+                round.observations.push(observation);
+                nowhere.into_iter().for_each(|(index, observation)| controls[index].observations.push(observation));
             }
-        }
+            round
+        });
+        Round { targets: targets.collect(), controls, endpoints_revision }
     }
 }
 
-/// The node that the reporter says it runs on.
-async fn reporters_node(stream: TcpStream, address: SocketAddr) -> Option<String> {
-    let request = Request::get(names::REACH_PATH).header("Host", address.to_string()).body(Empty::new()).ok()?;
-    let head = timeout(names::CLIMB_TIMEOUT, wire::exchange(stream, request)).await.ok()?.ok()?;
-    head.header(names::NODE_HEADER).map(str::to_owned)
+fn onto(climbed: Option<Climbed>, seen: Observation) -> Observation {
+    match climbed {
+        Some(climbed) => climbed.onto(seen),
+        None => seen,
+    }
 }
 
 /// The observation of an address that this pod cannot try, having no address of its own in that family.
-fn skipped(address: &Address, families: &[Family]) -> Option<Observation> {
+pub(super) fn skipped(address: &Address, families: &[Family]) -> Option<Observation> {
     let family = Family::of(address.socket.ip());
     let detail = format!("no {} source address in this pod", family.title());
-    let seen = Observation {
-        service: address.service,
-        detail: Some(detail),
-        ..Observation::new(address.socket, address.source, Outcome::Skipped)
-    };
-    (!families.contains(&family)).then_some(seen)
+    (!families.contains(&family)).then(|| not_tried(address, Outcome::Skipped, detail))
 }
 
-/// The must-not-connect addresses that speak for an open address, each with the index of its control.
-fn twins(open: SocketAddr, controls: &[Placed<'_>]) -> Vec<(usize, SocketAddr)> {
-    let family = Family::of(open.ip());
-    let negative = || controls.iter().enumerate().filter(|(_, place)| place.control.expect == Expect::MustNotConnect);
-    let configured: Vec<(usize, SocketAddr)> = negative()
-        .flat_map(|(index, place)| place.located.addresses.iter().map(move |address| (index, address.socket)))
-        .filter(|(_, socket)| socket.port() == open.port() && Family::of(socket.ip()) == family)
-        .collect();
-    match configured.is_empty() {
-        false => configured,
-        true => negative().take(1).map(|(index, _)| (index, SocketAddr::new(nowhere(open.ip()), open.port()))).collect(),
+/// The observation of an address whose attempt the end of the round overtook.
+fn overtaken(address: &Address) -> Observation {
+    not_tried(address, Outcome::LocalError, "the round ended before this attempt did".to_owned())
+}
+
+fn not_tried(address: &Address, outcome: Outcome, detail: String) -> Observation {
+    let detail = Some(detail);
+    Observation { service: address.service, detail, ..Observation::new(address.socket, address.source, outcome) }
+}
+
+/// A target of which nothing is seen yet, but what is known of where it lives.
+fn target_round(target: &Target, located: &mut Located) -> TargetRound {
+    TargetRound {
+        name: target.name.clone(),
+        kind: target.kind,
+        observations: Vec::new(),
+        unresolved: std::mem::take(&mut located.unresolved),
+        stale: located.stale.take(),
     }
 }
 
-/// A random host where nothing lives: TEST-NET-2 (RFC 5737); an unused part of the link-local block beside a link-local target, whose
-/// routes and interceptions differ; the discard prefix (RFC 6666).
-fn nowhere(beside: IpAddr) -> IpAddr {
-    let host = fastrand::u8(1..=254);
-    match beside {
-        IpAddr::V4(ip) if is_link_local(ip.into()) => Ipv4Addr::new(169, 254, 255, host).into(),
-        IpAddr::V4(_) => Ipv4Addr::new(198, 51, 100, host).into(),
-        IpAddr::V6(_) => Ipv6Addr::from_bits((0x0100 << 112) | u128::from(fastrand::u64(1..))).into(),
-    }
-}
-
-/// The configured controls, and what is made where a kind of them is missing: the pod's own resolver and the reporter's Service as
-/// must-reach, and a must-not-connect whose addresses are made for each port and family in use.
-fn with_defaults(configured: &[Control], pod: &Pod) -> Vec<Control> {
-    let has = |expect| configured.iter().any(|control| control.expect == expect);
-    let make = |name: &str, expect, kind, addresses: Vec<HostPort>| Control {
-        name: name.to_owned(),
-        expect,
-        kind,
-        addresses,
-        on_node: false,
-    };
-    let mut controls = configured.to_vec();
-    if !has(Expect::MustReach) {
-        let servers: Vec<HostPort> =
-            resolv::nameservers(&pod.resolv_conf).into_iter().map(|ip| HostPort::Socket(SocketAddr::new(ip, 53))).collect();
-        let reporter: Vec<HostPort> = pod.reporter.iter().filter_map(|address| address.parse().ok()).collect();
-        let defaults = [("dns", ControlKind::Dns, servers), ("reporter", ControlKind::Reporter, reporter)];
-        let defaults = defaults.into_iter().filter(|(_, _, addresses)| !addresses.is_empty());
-        controls.extend(defaults.map(|(name, kind, addresses)| make(name, Expect::MustReach, kind, addresses)));
-    }
-    if !has(Expect::MustNotConnect) {
-        controls.push(make("nowhere", Expect::MustNotConnect, ControlKind::Tcp, Vec::new()));
-    }
-    controls
-}
-
-fn assemble(targets: Vec<Tried>, placed: Vec<Placed<'_>>, reached: Vec<Vec<Observation>>) -> Round {
-    let mut controls: Vec<ControlRound> =
-        placed.into_iter().zip(reached).map(|(place, observations)| control_round(place, observations)).collect();
-    let endpoints_revision = targets.iter().find_map(|target| target.revision.clone());
-    let targets = targets.into_iter().map(|Tried { mut round, seen, .. }| {
-        for (observation, nowhere) in seen {
-            round.observations.push(observation);
-            nowhere.into_iter().for_each(|(index, observation)| controls[index].observations.push(observation));
-        }
-        round
-    });
-    Round { targets: targets.collect(), controls, endpoints_revision }
-}
-
-fn control_round(place: Placed<'_>, observations: Vec<Observation>) -> ControlRound {
-    let Placed { control, located } = place;
-    ControlRound {
-        name: control.name.clone(),
-        expect: control.expect,
-        kind: control.kind,
-        observations,
-        unresolved: located.unresolved,
-    }
+fn control_round(control: &Control, asked: Asked) -> ControlRound {
+    let Asked { observations, unresolved } = asked;
+    ControlRound { name: control.name.clone(), expect: control.expect, kind: control.kind, observations, unresolved }
 }

@@ -59,6 +59,10 @@ fn report(targets: Vec<TargetReport>, controls: Vec<ControlReport>) -> Report {
     }
 }
 
+fn with_head(report: Report, change: impl FnOnce(Head) -> Head) -> Report {
+    Report { head: change(report.head), ..report }
+}
+
 fn target(name: &str, kind: Kind, found: Finding, rule: u8, why: &str, observations: Vec<Observation>) -> TargetReport {
     TargetReport {
         name: name.into(),
@@ -72,6 +76,7 @@ fn target(name: &str, kind: Kind, found: Finding, rule: u8, why: &str, observati
         opening: None,
         recent: Vec::new(),
         startup_exposure_seconds: 0.0,
+        end_exposure_seconds: 0.0,
         unresolved: Vec::new(),
         observations,
     }
@@ -138,6 +143,7 @@ fn opening(evidence: Evidence, layer: Layer) -> Opening {
         last_connected: at("2026-11-24T00:13:23.2Z"),
         layer,
         evidence,
+        addresses: Vec::new(),
     }
 }
 
@@ -190,7 +196,7 @@ fn bare() -> Report {
     let why = "it connected, and no must-not-connect control of the same port and family could be tried";
     let mut db = target("db", Kind::Tcp, Finding::Breached(Evidence::Connected), 1, why, seen);
     db.since = at("2026-11-24T00:13:23.120Z");
-    Report { node: None, pod: None, guard: "local/check".into(), round: 1, ..report(vec![db], Vec::new()) }
+    with_head(report(vec![db], Vec::new()), |head| Head { node: None, pod: None, guard: "local/check".into(), round: 1, ..head })
 }
 
 fn closing() -> Report {
@@ -223,7 +229,7 @@ fn no_network() -> Report {
     let imds = target("imds", Kind::Imds, found, 4, why, seen);
     let api = target("kube-api", Kind::KubeApi, found, 4, why, vec![service(unreachable(SERVICE, Source::Env))]);
     let dns = control("dns", Expect::MustReach, Some(false), vec![unreachable("10.100.0.10:53", Source::Literal)]);
-    Report { node: None, pod: None, guard: "local/egress".into(), ..report(vec![imds, api], vec![dns]) }
+    with_head(report(vec![imds, api], vec![dns]), |head| Head { node: None, pod: None, guard: "local/egress".into(), ..head })
 }
 
 fn resolve_failed() -> Report {
@@ -242,7 +248,8 @@ fn skipped() -> Report {
     let mut dns = dns();
     dns.observations[0].address = "169.254.20.10:53".parse().unwrap();
     dns.observations[0].on_node = true;
-    Report { round: 1, ..report(vec![TargetReport { since: at("2026-11-24T00:13:23.120Z"), ..imds }], vec![dns]) }
+    let first = report(vec![TargetReport { since: at("2026-11-24T00:13:23.120Z"), ..imds }], vec![dns]);
+    with_head(first, |head| Head { round: 1, ..head })
 }
 
 fn unproved() -> Report {

@@ -50,6 +50,8 @@ pub enum Ending {
     Established,
     /// The budget was spent before anything came back.
     BudgetSpent,
+    /// The budget was spent long before this process noticed: it was stopped, or starved, and may have missed the answer.
+    HeldUp,
     /// `connect(2)`, or SO_ERROR later, gave this errno.
     Errno(i32),
 }
@@ -60,6 +62,7 @@ pub fn outcome(ending: Ending, queued: Option<Icmp>) -> Outcome {
         (Ending::Established, _) | (Ending::Errno(errno::ECONNRESET | errno::EPIPE), _) => Outcome::Connected,
         (_, Some(icmp)) => icmp_outcome(icmp),
         (Ending::BudgetSpent, None) => Outcome::TimedOut,
+        (Ending::HeldUp, None) => Outcome::LocalError,
         (Ending::Errno(number), None) => errno_outcome(number),
     }
 }
@@ -95,6 +98,7 @@ pub fn detail(ending: Ending, queued: Option<Icmp>) -> Option<String> {
         (Ending::Established, _) => None,
         (_, Some(icmp)) => Some(icmp_words(icmp)),
         (Ending::BudgetSpent, None) => None,
+        (Ending::HeldUp, None) => Some("this process did not run when the time was up".to_owned()),
         (Ending::Errno(number), None) => Some(errno_words(number)),
     }
 }

@@ -66,6 +66,11 @@ fn standing(target: &TargetRound, controls: &[ControlRound], open: &Observation)
     }
 }
 
+/// True when an observation shows that the target itself was reached: whoever answered does not answer in its place.
+pub fn reached(target: &TargetRound, controls: &[ControlRound], seen: &Observation) -> bool {
+    seen.connected() && matches!(standing(target, controls, seen), Standing::Breach { .. })
+}
+
 fn open(target: &TargetRound) -> impl Iterator<Item = &Observation> {
     target.observations.iter().filter(|seen| seen.connected())
 }

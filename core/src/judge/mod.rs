@@ -4,4 +4,5 @@ pub mod control;
 mod earned;
 pub mod finding;
 pub mod history;
+pub mod report;
 pub mod startup;

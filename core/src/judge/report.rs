@@ -1,0 +1,172 @@
+//! The report: what a round and the histories after it say, set together.
+use super::history::{Histories, History};
+use super::{control, finding};
+use crate::model::finding::{Doubt, Reason, Verdict};
+use crate::model::report::{ControlReport, Head, Report, TargetReport, WitnessObservation, WitnessReport, WitnessTarget};
+use crate::model::round::{ControlRound, Round, TargetRound};
+use std::time::Duration;
+
+/// An agent's report. `round` holds the newest of each target, in the order of the configuration.
+pub fn agent(head: Head, histories: &Histories, round: &Round) -> Report {
+    let targets: Vec<TargetReport> =
+        histories.all().iter().zip(&round.targets).map(|(history, seen)| target(history, seen)).collect();
+    let verdict = worst(&targets);
+    Report { head, verdict, targets, controls: controls(round) }
+}
+
+/// The worst verdict of these targets; of none, that nothing is known.
+fn worst(targets: &[TargetReport]) -> Verdict {
+    targets.iter().map(|target| target.verdict).max().unwrap_or(Verdict::Inconclusive)
+}
+
+fn target(history: &History, seen: &TargetRound) -> TargetReport {
+    let (finding, totals) = (history.finding(), history.totals());
+    TargetReport {
+        name: seen.name.clone(),
+        kind: seen.kind,
+        verdict: history.verdict(),
+        finding: finding.verdict(),
+        reason: finding.reason(),
+        rule: history.rule(),
+        why: history.why().to_owned(),
+        since: history.since(),
+        opening: history.opening().cloned(),
+        recent: history.recent().cloned().collect(),
+        startup_exposure_seconds: totals.startup_exposure.as_secs_f64(),
+        end_exposure_seconds: totals.end_exposure.as_secs_f64(),
+        unresolved: seen.unresolved.clone(),
+        observations: seen.observations.clone(),
+    }
+}
+
+fn controls(round: &Round) -> Vec<ControlReport> {
+    let report = |seen: &ControlRound| ControlReport {
+        name: seen.name.clone(),
+        expect: seen.expect,
+        held: control::held(seen),
+        observations: seen.observations.clone(),
+    };
+    round.controls.iter().map(report).collect()
+}
+
+/// A witness's report: which addresses it reached, and nothing about what that means.
+pub fn witness(head: Head, round: &Round) -> WitnessReport {
+    let target = |target: &TargetRound| WitnessTarget {
+        name: target.name.clone(),
+        kind: target.kind,
+        unresolved: target.unresolved.clone(),
+        observations: target
+            .observations
+            .iter()
+            .map(|seen| WitnessObservation { seen: seen.clone(), reached: finding::reached(target, &round.controls, seen) })
+            .collect(),
+    };
+    WitnessReport { head, targets: round.targets.iter().map(target).collect(), controls: controls(round) }
+}
+
+/// A report as it may be shown when its round ended that long ago. A round vouches for `vouched` and no longer: what it called blocked is
+/// not known to be so any more.
+pub fn as_of(mut report: Report, age: Duration, vouched: Duration) -> Report {
+    report.head.age_seconds = age.as_secs_f64();
+    if age <= vouched {
+        return report;
+    }
+    for target in report.targets.iter_mut().filter(|target| target.verdict == Verdict::Blocked) {
+        (target.verdict, target.finding) = (Verdict::Inconclusive, Verdict::Inconclusive);
+        (target.reason, target.rule) = (Reason::Doubt(Doubt::LocalError), 3);
+        target.why = format!("no round has ended for {:.0} s: this process did not run, or hangs", age.as_secs_f64());
+    }
+    report.verdict = worst(&report.targets);
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::finding::Judged;
+    use crate::model::config::{ControlKind, Expect, Kind};
+    use crate::model::finding::{Attribution, Finding};
+    use crate::model::moment::Moment;
+    use crate::model::observation::{Identity, Observation, Outcome, Source};
+    use crate::model::report::Role;
+
+    fn head() -> Head {
+        let at = "2026-03-01T12:00:00Z".parse().unwrap();
+        Head {
+            schema: crate::model::names::REPORT_SCHEMA.into(),
+            guard: "default/guard".into(),
+            role: Role::Agent,
+            node: None,
+            pod: None,
+            version: "0".into(),
+            config_hash: "c0ffee".into(),
+            endpoints_revision: None,
+            boot: "b00".into(),
+            round: 1,
+            started: at,
+            finished: at,
+            age_seconds: 0.0,
+            interval_seconds: 15.0,
+        }
+    }
+
+    fn seen(outcome: Outcome) -> Observation {
+        Observation::new("10.90.0.10:6443".parse().unwrap(), Source::File, outcome)
+    }
+
+    fn round(observations: Vec<Observation>, negative: Option<Outcome>) -> Round {
+        let nowhere = |outcome| Observation::new("198.51.100.7:6443".parse().unwrap(), Source::Literal, outcome);
+        Round {
+            targets: vec![TargetRound { name: "api".into(), kind: Kind::KubeApi, observations, unresolved: vec![], stale: None }],
+            controls: vec![ControlRound {
+                name: "nowhere".into(),
+                expect: Expect::MustNotConnect,
+                kind: ControlKind::Tcp,
+                observations: negative.map(nowhere).into_iter().collect(),
+                unresolved: vec![],
+            }],
+            endpoints_revision: None,
+        }
+    }
+
+    #[test]
+    fn a_round_that_is_too_old_is_never_shown_as_blocked_and_a_breach_stays_one() {
+        let at = |seconds| Moment { wall: head().started, up: Duration::from_secs(seconds) };
+        for (finding, shown) in [
+            (Finding::Blocked(Attribution::Rejected), Verdict::Inconclusive),
+            (Finding::Breached(crate::model::observation::Evidence::Connected), Verdict::Breached),
+        ] {
+            let mut histories = Histories::new("b00", at(0), Duration::from_secs(17), ["api".to_owned()].into_iter());
+            let round = round(vec![seen(Outcome::Rejected)], None);
+            histories.finished(0, at(1), at(2), &round.targets[0], &Judged { finding, rule: 7, why: String::new() });
+            let report = agent(head(), &histories, &round);
+            let fresh = as_of(report.clone(), Duration::from_secs(17), Duration::from_secs(17));
+            assert_eq!((fresh.verdict, fresh.head.age_seconds), (finding.verdict(), 17.0));
+            let old = as_of(report, Duration::from_secs(18), Duration::from_secs(17));
+            assert_eq!((old.verdict, old.targets[0].verdict), (shown, shown));
+        }
+    }
+
+    #[test]
+    fn a_witness_reached_what_connected_unless_something_else_answers_there() {
+        let wrong = Observation { identity: Some(Identity::Wrong), ..seen(Outcome::Connected) };
+        for (observation, negative, reached) in [
+            (seen(Outcome::Connected), Some(Outcome::TimedOut), true),
+            (seen(Outcome::Connected), None, true),
+            (seen(Outcome::Connected), Some(Outcome::Connected), false),
+            (wrong, Some(Outcome::TimedOut), false),
+            (seen(Outcome::TimedOut), None, false),
+            (seen(Outcome::Refused), None, false),
+        ] {
+            let report = witness(head(), &round(vec![observation.clone()], negative));
+            assert_eq!(report.targets[0].observations[0].reached, reached, "{observation:?} {negative:?}");
+        }
+    }
+
+    #[test]
+    fn a_witness_says_neither_blocked_nor_breached() {
+        let report = witness(head(), &round(vec![seen(Outcome::Connected)], None));
+        let text = serde_json::to_string(&report).unwrap();
+        assert!(text.contains(r#""reached":true"#) && !text.contains("verdict") && !text.contains("breached"), "{text}");
+    }
+}

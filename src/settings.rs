@@ -1,0 +1,23 @@
+//! The configuration in force: the file, else what is built in.
+use crate::probe::pod::Pod;
+use guardprobe_core::model::config::Config;
+use guardprobe_core::model::names;
+use guardprobe_core::parse::config as parse;
+use std::io::Read;
+use std::path::Path;
+
+/// Reads the configuration file; without one there is what every pod finds around itself.
+///
+/// # Errors
+/// The file, and every mistake in it with its place and what was expected.
+pub fn read(path: Option<&Path>, pod: &Pod) -> Result<Config, String> {
+    path.map_or_else(|| Ok(parse::built_in(&pod.namespace)), |path| from_file(path, &pod.namespace))
+}
+
+fn from_file(path: &Path, namespace: &str) -> Result<Config, String> {
+    let unreadable = |error: std::io::Error| format!("{}: cannot be read: {error}", path.display());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(names::CONFIG_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    parse::parse_bytes(&bytes, namespace).map_err(|problems| problems.in_file(path).to_string())
+}
