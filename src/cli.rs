@@ -1,6 +1,7 @@
 //! Flags, and their environment twins. Every command's own arguments stand beside the command.
-use crate::{check, lab};
-use clap::{Parser, Subcommand};
+use crate::{agent, check, lab};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::io::IsTerminal;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -25,13 +26,27 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// What to log to stderr: a level, or module=level pairs.
-    #[arg(long, global = true, env = "GUARDPROBE_LOG", default_value = "warn,hickory_resolver=error,hickory_net=error")]
+    #[arg(long, global = true, env = "GUARDPROBE_LOG", default_value = "info,hickory_resolver=error,hickory_net=error")]
     pub log: String,
+    /// How the log looks.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "GUARDPROBE_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// Looks of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the prober: round after round, with metrics, health and the report on a port. What the DaemonSet runs.
+    Agent(agent::AgentArgs),
     /// One round, here, now: is each target blocked from this pod? Needs no cluster access and no configuration.
     Check(check::CheckArgs),
     /// A node in a box: watch a real guard hold, fall and come back on this machine. No cluster, no root.
@@ -42,13 +57,17 @@ pub enum Command {
 }
 
 /// Sends the log to stderr. A filter that cannot be read falls back to warnings, and says so.
-pub fn log_to_stderr(filter: &str) {
+pub fn log_to_stderr(filter: &str, format: LogFormat) {
     let (targets, complaint) = match filter.parse::<Targets>() {
         Ok(targets) => (targets, None),
         Err(error) => (Targets::new().with_default(tracing::Level::WARN), Some(error)),
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(targets);
-    tracing_subscriber::registry().with(layer).init();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match format {
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(targets)).init();
     if let Some(error) = complaint {
         tracing::warn!(%error, filter, "log filter not understood: expected a level, or module=level pairs");
     }

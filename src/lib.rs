@@ -6,6 +6,7 @@
 //! | [`wire`] | one HTTP exchange, with bounds |
 //! | [`probe`] | the network: where targets live, one attempt, the climb, one round |
 //! | [`show`] | data to bytes: table, JSON, JUnit |
+//! | [`agent`] | round after round, remembered and served |
 //! | [`lab`] | a node in a box, to see it all without a cluster |
 //! | [`check`] | one round, here, now |
 //! | [`settings`], [`speaker`] | the configuration in force; what a process says of itself |
@@ -13,6 +14,7 @@
 //!
 //! The life of one datum: [`probe::round`] makes observations, `guardprobe_core::judge::finding` says what they mean, a
 //! `guardprobe_core::model::report` carries it, [`show`] shows it.
+pub mod agent;
 pub mod check;
 pub mod cli;
 pub mod lab;

@@ -1,13 +1,14 @@
 //! guardprobe: a table of contents. Each command is a module of the library; `lib.rs` is its map.
 use clap::Parser;
 use guardprobe::cli::{Cli, Command};
-use guardprobe::{check, cli, lab};
+use guardprobe::{agent, check, cli, lab};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let Cli { command, log } = Cli::parse();
-    cli::log_to_stderr(&log);
+    let Cli { command, log, log_format } = Cli::parse();
+    cli::log_to_stderr(&log, log_format);
     match command {
+        Command::Agent(args) => agent::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::LabRole(args) => lab::role::run(&args),

@@ -10,10 +10,10 @@ struct Door {
     address: SocketAddr,
     /// How often in a row it was blocked, counted since a control held.
     blocked: u32,
-    /// True when its newest try connected.
+    /// True when its newest try reached the target.
     open: bool,
     /// True when any try connected.
-    ever_open: bool,
+    ever_connected: bool,
 }
 
 /// What the tries of the window have said so far, target by target.
@@ -35,7 +35,7 @@ impl Startup {
         doors.retain(|door| addresses.contains(&door.address));
         for address in addresses {
             if doors.iter().all(|door| door.address != *address) {
-                doors.push(Door { address: *address, blocked: 0, open: false, ever_open: false });
+                doors.push(Door { address: *address, blocked: 0, open: false, ever_connected: false });
             }
         }
     }
@@ -45,12 +45,13 @@ impl Startup {
         self.control_held.get_or_insert(at);
     }
 
-    /// How a try ended that began at `began` after process start. Silence before the pod's network is known to work proves nothing.
-    pub fn tried(&mut self, target: usize, address: SocketAddr, began: Duration, outcome: Outcome) {
+    /// How a try ended that began at `began` after process start; `exposed` when it reached the target, and not somebody who answers in
+    /// everybody's place. Silence before the pod's network is known to work proves nothing.
+    pub fn tried(&mut self, target: usize, address: SocketAddr, began: Duration, outcome: Outcome, exposed: bool) {
         let network_works = self.control_held.is_some_and(|held| held <= began);
         let Some(door) = self.doors[target].iter_mut().find(|door| door.address == address) else { return };
-        door.open = outcome == Outcome::Connected;
-        door.ever_open |= door.open;
+        door.open = exposed;
+        door.ever_connected |= outcome == Outcome::Connected;
         match outcome {
             Outcome::TimedOut | Outcome::Rejected | Outcome::Unreachable if network_works => door.blocked += 1,
             _ => door.blocked = 0,
@@ -59,10 +60,10 @@ impl Startup {
 
     /// True for an address that has connected: it is tried less often from then on.
     pub fn has_connected(&self, target: usize, address: SocketAddr) -> bool {
-        self.doors[target].iter().any(|door| door.address == address && door.ever_open)
+        self.doors[target].iter().any(|door| door.address == address && door.ever_connected)
     }
 
-    /// True when the newest try of any of a target's addresses connected.
+    /// True when the newest try of any of a target's addresses reached it.
     pub fn open(&self, target: usize) -> bool {
         self.doors[target].iter().any(|door| door.open)
     }
@@ -95,8 +96,8 @@ mod tests {
 
     fn tries(startup: &mut Startup, times: u32, outcome: Outcome) {
         for _ in 0..times {
-            startup.tried(0, A.parse().unwrap(), at(5), outcome);
-            startup.tried(1, B.parse().unwrap(), at(5), outcome);
+            startup.tried(0, A.parse().unwrap(), at(5), outcome, outcome == Outcome::Connected);
+            startup.tried(1, B.parse().unwrap(), at(5), outcome, outcome == Outcome::Connected);
         }
     }
 
@@ -153,11 +154,13 @@ mod tests {
     fn what_connected_last_is_open_and_what_ever_did_is_remembered() {
         let mut startup = started();
         let a = A.parse().unwrap();
-        startup.tried(0, a, at(1), Outcome::Connected);
+        startup.tried(0, a, at(1), Outcome::Connected, true);
         assert!(startup.open(0) && !startup.open(1) && startup.has_connected(0, a));
-        startup.tried(0, a, at(2), Outcome::TimedOut);
+        startup.tried(0, a, at(2), Outcome::TimedOut, false);
         assert!(!startup.open(0) && startup.has_connected(0, a));
-        startup.tried(0, B.parse().unwrap(), at(2), Outcome::Connected);
+        startup.tried(0, B.parse().unwrap(), at(2), Outcome::Connected, true);
         assert!(!startup.open(0), "an address that nobody listed");
+        startup.tried(0, a, at(3), Outcome::Connected, false);
+        assert!(!startup.open(0) && startup.has_connected(0, a), "somebody answers in everybody's place");
     }
 }

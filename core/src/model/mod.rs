@@ -7,4 +7,5 @@ pub mod names;
 pub mod observation;
 pub mod report;
 pub mod round;
+pub mod tally;
 pub mod transition;

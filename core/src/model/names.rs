@@ -30,6 +30,10 @@ pub const STARTUP_PERIOD_OPEN: Duration = Duration::from_secs(1);
 pub const STARTUP_BLOCKED: u32 = 10;
 /// How long the must-reach controls rest between tries while the startup window is open.
 pub const STARTUP_CONTROL_PERIOD: Duration = Duration::from_millis(500);
+/// How many lone tries may be on their way at once; where there are more doors, each has its turn less often.
+pub const TRIES_MAX: usize = 512;
+/// Where agent and witness listen.
+pub const LISTEN: &str = "[::]:9797";
 /// How long after a sentinel's connection the round begins that judges it.
 pub const SENTINEL_ROUND_DELAY: Duration = Duration::from_millis(100);
 /// A sentinel is one SYN: the kernel sends the second after a second.

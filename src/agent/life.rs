@@ -1,0 +1,202 @@
+//! The life of an agent: the startup window, then round after round with sentinels between.
+use super::clock::Clock;
+use super::record::Record;
+use crate::probe::lone::Door;
+use crate::probe::round::Prober;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use guardprobe_core::judge::startup::Startup;
+use guardprobe_core::model::config::Config;
+use guardprobe_core::model::moment::Moment;
+use guardprobe_core::model::names;
+use guardprobe_core::model::observation::Observation;
+use guardprobe_core::model::report::Role;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
+
+/// Probes for as long as the process lives.
+pub(super) struct Life<'a> {
+    pub(super) prober: &'a Prober,
+    pub(super) record: &'a Record,
+    pub(super) config: &'a Config,
+    pub(super) clock: Clock,
+    pub(super) role: Role,
+}
+
+/// A try of the startup window that came back.
+struct Tried {
+    door: Door,
+    began: Moment,
+    seen: Observation,
+    intercepted: bool,
+}
+
+impl Life<'_> {
+    /// Never ends.
+    pub(super) async fn live(&self) -> ! {
+        if self.role == Role::Agent {
+            self.startup().await;
+        }
+        // The rounds of a thousand pods that started together must not stay together.
+        let mut due = self.clock.now().up + self.config.interval.mul_f64(fastrand::f64());
+        self.round().await;
+        loop {
+            due = next(due, self.config.interval, self.clock.now().up);
+            let on_schedule = self.rest(due).await;
+            self.round().await;
+            if on_schedule {
+                due += self.config.interval;
+            }
+        }
+    }
+
+    /// One round, told of as soon as something connects.
+    async fn round(&self) {
+        let began = self.clock.now();
+        let so_far = RefCell::new(self.prober.blank());
+        let round = self.prober.round(&|sight| self.record.sighted(began, &sight, &mut so_far.borrow_mut())).await;
+        self.record.finished(began, round);
+    }
+
+    /// Waits until the next round is due, with sentinels. False when one of them connected, and a round should say what that was.
+    async fn rest(&self, due: Duration) -> bool {
+        match self.config.sentinel.filter(|_| self.role == Role::Agent) {
+            None => {
+                sleep_until(self.clock.at(due)).await;
+                true
+            }
+            Some(period) => self.sentinels(period, due).await,
+        }
+    }
+
+    async fn sentinels(&self, period: Duration, due: Duration) -> bool {
+        let budget = period.min(names::SENTINEL_BUDGET_MAX);
+        let doors: Vec<Door> = self.prober.doors().into_iter().filter(|door| self.record.was_shut(door.target)).collect();
+        let mut tick = interval(period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut end = pin!(sleep_until(self.clock.at(due)));
+        let mut on_schedule = true;
+        let (mut out, mut away) = (FuturesUnordered::new(), HashSet::new());
+        loop {
+            tokio::select! {
+                () = &mut end => return on_schedule,
+                _ = tick.tick() => for door in &doors {
+                    if away.len() < names::TRIES_MAX && away.insert(*door) {
+                        out.push(async { (*door, self.prober.knock(*door, budget).await) });
+                    }
+                },
+                Some((door, seen)) = out.next() => {
+                    away.remove(&door);
+                    self.record.sentinel(door, &seen);
+                    let soon = self.clock.at(self.clock.now().up + names::SENTINEL_ROUND_DELAY);
+                    if seen.connected() && soon < end.deadline() {
+                        on_schedule = false;
+                        end.as_mut().reset(soon);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries all doors again and again until the rules of this pod can be taken to be in place, or the window ends.
+    async fn startup(&self) {
+        let startup = RefCell::new(Startup::new(self.config.targets.len()));
+        let settled = timeout(self.config.startup, async {
+            tokio::select! {
+                () = self.startup_tries(&startup) => {}
+                () = self.startup_controls(&startup) => {}
+            }
+        });
+        let settled = settled.await.is_ok();
+        let startup = startup.borrow();
+        self.record.startup_over(|target| startup.open(target));
+        let seconds = self.clock.now().up.as_secs_f64();
+        tracing::info!(seconds, settled, "the startup window is over");
+    }
+
+    /// Ends when the window may.
+    async fn startup_tries(&self, startup: &RefCell<Startup>) {
+        let mut tick = interval(names::STARTUP_PERIOD);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut out = FuturesUnordered::new();
+        let mut newest: HashMap<Door, Duration> = HashMap::new();
+        loop {
+            tokio::select! {
+                _ = tick.tick() => for door in self.startup_doors(&mut startup.borrow_mut(), &mut newest) {
+                    if out.len() < names::TRIES_MAX {
+                        out.push(self.startup_try(door));
+                    }
+                },
+                Some(tried) = out.next() => if self.startup_tried(&tried, &mut startup.borrow_mut()) {
+                    return;
+                },
+            }
+        }
+    }
+
+    /// The doors whose turn it is: all of them, but those that have connected once a second.
+    fn startup_doors(&self, startup: &mut Startup, newest: &mut HashMap<Door, Duration>) -> Vec<Door> {
+        let (doors, now) = (self.prober.doors(), self.clock.now().up);
+        for target in 0..self.config.targets.len() {
+            let addresses: Vec<_> = doors.iter().filter(|door| door.target == target).map(|door| door.address).collect();
+            startup.list(target, &addresses);
+        }
+        newest.retain(|door, _| doors.contains(door));
+        let rested = |door: &Door, newest: &HashMap<Door, Duration>| {
+            !startup.has_connected(door.target, door.address)
+                || newest.get(door).is_none_or(|tried| now.saturating_sub(*tried) >= names::STARTUP_PERIOD_OPEN)
+        };
+        let turn: Vec<Door> = doors.into_iter().filter(|door| rested(door, newest)).collect();
+        newest.extend(turn.iter().map(|door| (*door, now)));
+        turn
+    }
+
+    async fn startup_try(&self, door: Door) -> Tried {
+        let began = self.clock.now();
+        let (seen, intercepted) = self.prober.knock_twice(door, names::STARTUP_TRY).await;
+        Tried { door, began, seen, intercepted }
+    }
+
+    /// True when that was the last try that was wanted.
+    fn startup_tried(&self, tried: &Tried, startup: &mut Startup) -> bool {
+        let exposed = tried.seen.connected() && !tried.intercepted;
+        self.record.startup_try(tried.door, &tried.seen, exposed);
+        startup.tried(tried.door.target, tried.door.address, tried.began.up, tried.seen.outcome, exposed);
+        startup.settled()
+    }
+
+    /// Asks the must-reach controls until one holds.
+    async fn startup_controls(&self, startup: &RefCell<Startup>) {
+        loop {
+            let asked = self.clock.now().up;
+            if self.prober.any_control_holds().await {
+                startup.borrow_mut().control_held(asked);
+                std::future::pending::<()>().await;
+            }
+            sleep(names::STARTUP_CONTROL_PERIOD).await;
+        }
+    }
+}
+
+/// When the next round is due: on the grid of `due` and `interval`, and not before `now`. Rounds that were missed are not made up for.
+fn next(due: Duration, interval: Duration, now: Duration) -> Duration {
+    let late = now.saturating_sub(due);
+    let missed = late.as_nanos().div_ceil(interval.as_nanos().max(1));
+    due + interval * u32::try_from(missed).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_stay_on_their_grid_and_what_was_missed_is_not_made_up_for() {
+        let seconds = Duration::from_secs;
+        assert_eq!(next(seconds(15), seconds(15), seconds(3)), seconds(15));
+        assert_eq!(next(seconds(15), seconds(15), seconds(15)), seconds(15));
+        assert_eq!(next(seconds(15), seconds(15), seconds(16)), seconds(30));
+        assert_eq!(next(seconds(15), seconds(15), seconds(76)), seconds(90));
+    }
+}
