@@ -5,6 +5,7 @@
 //! | `guardprobe_core` | words and decisions; no socket, no client, no clock |
 //! | [`wire`] | one HTTP exchange, with bounds |
 //! | [`probe`] | the network: where targets live, one attempt, the climb, one round |
+//! | [`serve`] | the HTTP listener, with bounds; the blocking query |
 //! | [`show`] | data to bytes: table, JSON, JUnit |
 //! | [`agent`] | round after round, remembered and served |
 //! | [`lab`] | a node in a box, to see it all without a cluster |
@@ -19,6 +20,7 @@ pub mod check;
 pub mod cli;
 pub mod lab;
 pub mod probe;
+pub mod serve;
 pub mod settings;
 pub mod show;
 pub mod speaker;

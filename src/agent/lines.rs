@@ -15,6 +15,10 @@ pub(super) fn write(line: &Line) {
     });
     match written {
         Ok(bytes) if taken => drop(stdout.lock().write_all(&bytes)),
-        _ => tracing::warn!(of = line.transition.target, event = line.transition.event.as_str(), "a line is lost: nobody takes standard output"),
+        _ => tracing::warn!(
+            of = line.transition.target,
+            event = line.transition.event.as_str(),
+            "a line is lost: nobody takes standard output"
+        ),
     }
 }

@@ -209,9 +209,7 @@ impl Record {
     pub(super) fn metrics(&self) -> String {
         let known = self.known();
         match self.speaker.role {
-            Role::Agent => {
-                show::metrics::agent(&self.agents_report(&known), &known.histories, &known.tally, self.clock.now().up)
-            }
+            Role::Agent => show::metrics::agent(&self.agents_report(&known), &known.histories, &known.tally, self.clock.now().up),
             Role::Witness => {
                 let fresh = self.age(&known) <= self.vouched;
                 show::metrics::witness(&self.witness_report(&known), fresh, &known.tally)

@@ -1,8 +1,8 @@
-//! The report as JSON.
-use guardprobe_core::model::report::Report;
+//! Reports as JSON.
+use serde::Serialize;
 
-/// The report in its schema, for machines that people sometimes read: indented, with a newline at the end.
-pub fn json(report: &Report) -> String {
+/// A report of an agent or a witness in its schema, for machines that people sometimes read: indented, with a newline at the end.
+pub fn json(report: &impl Serialize) -> String {
     // Only a map with keys that are no strings can fail, and a report has no map.
     let text = serde_json::to_string_pretty(report).expect("a report is plain data");
     let mut out: String = text.chars().map(harmless).collect();

@@ -4,9 +4,9 @@
 use guardprobe_core::judge::history::Histories;
 use guardprobe_core::model::address::Family;
 use guardprobe_core::model::finding::{Doubt, Reason, Verdict};
+use guardprobe_core::model::observation::Observation;
 use guardprobe_core::model::report::{ControlReport, Head, Report, Role, WitnessReport};
 use guardprobe_core::model::tally::{Counts, Tally, TargetTally};
-use guardprobe_core::model::observation::Observation;
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use std::time::Duration;
@@ -29,7 +29,13 @@ pub struct Described {
     pub help: &'static str,
 }
 
-const fn of(role: Option<Role>, kind: MetricType, name: &'static str, labels: &'static [&'static str], help: &'static str) -> Described {
+const fn of(
+    role: Option<Role>,
+    kind: MetricType,
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Described {
     Described { name, kind, labels, role, help }
 }
 
@@ -39,7 +45,13 @@ const OUTCOME: &[&str] = &["guard", "target", "family", "outcome"];
 
 /// Every metric of agent and witness, in the order of the text.
 pub const METRICS: [Described; 19] = [
-    of(AGENT, MetricType::GAUGE, "guardprobe_verdict", &["guard", "target", "verdict"], "1 for the verdict that stands, 0 for the others."),
+    of(
+        AGENT,
+        MetricType::GAUGE,
+        "guardprobe_verdict",
+        &["guard", "target", "verdict"],
+        "1 for the verdict that stands, 0 for the others.",
+    ),
     of(
         AGENT,
         MetricType::GAUGE,
@@ -55,7 +67,13 @@ pub const METRICS: [Described; 19] = [
         "Seconds in each verdict; together they are the time since the process began. A round earns at most an interval and a timeout, what \
          is beyond counts as inconclusive.",
     ),
-    of(AGENT, MetricType::COUNTER, "guardprobe_breaches_total", TARGET, "Breaches that began; transient openings are not among them."),
+    of(
+        AGENT,
+        MetricType::COUNTER,
+        "guardprobe_breaches_total",
+        TARGET,
+        "Breaches that began; transient openings are not among them.",
+    ),
     of(
         AGENT,
         MetricType::COUNTER,
@@ -113,7 +131,13 @@ pub const METRICS: [Described; 19] = [
         TARGET,
         "How long after it was asked to end the process could reach the target, which it could not before.",
     ),
-    of(None, MetricType::GAUGE, "guardprobe_addresses", &["guard", "target", "family"], "Addresses of the target in the newest round."),
+    of(
+        None,
+        MetricType::GAUGE,
+        "guardprobe_addresses",
+        &["guard", "target", "family"],
+        "Addresses of the target in the newest round.",
+    ),
     of(
         Some(Role::Witness),
         MetricType::GAUGE,

@@ -32,7 +32,8 @@ impl Counts {
 
     /// Each family and outcome with its count.
     pub fn each(&self) -> impl Iterator<Item = (Family, Outcome, u64)> {
-        let of = |family: Family| COUNTED.iter().zip(self.0[family as usize]).map(move |(outcome, count)| (family, *outcome, count));
+        let of =
+            |family: Family| COUNTED.iter().zip(self.0[family as usize]).map(move |(outcome, count)| (family, *outcome, count));
         Family::ALL.into_iter().flat_map(of)
     }
 }
