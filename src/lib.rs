@@ -5,6 +5,7 @@
 //! | `guardprobe_core` | words and decisions; no socket, no client, no clock |
 //! | [`wire`] | one HTTP exchange, with bounds |
 //! | [`probe`] | the network: where targets live, one attempt, the climb, one round |
+//! | [`serve`] | the HTTP listener, with bounds; the blocking query |
 //! | [`show`] | data to bytes: table, JSON, JUnit |
 //! | [`lab`] | a node in a box, to see it all without a cluster |
 //! | [`check`] | one round, here, now |
@@ -16,5 +17,6 @@ pub mod check;
 pub mod cli;
 pub mod lab;
 pub mod probe;
+pub mod serve;
 pub mod show;
 pub mod wire;

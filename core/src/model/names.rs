@@ -40,6 +40,35 @@ pub const ADDRESSES_MAX: usize = 64;
 /// How many addresses of one name are tried.
 pub const NAME_ADDRESSES_MAX: usize = 16;
 
+/// How many connections one source address may hold at the listener. An IPv4 address mapped into IPv6 is the IPv4 address.
+pub const CONNECTIONS_PER_SOURCE_MAX: usize = 4;
+/// How many connections the listener holds in all.
+pub const CONNECTIONS_MAX: usize = 64;
+/// How many connections the kernel keeps until they are accepted (`listen(2)`).
+pub const LISTEN_BACKLOG: i32 = 1024;
+/// How many bytes of a request's head are read: the least that hyper can be told. A head of a scraper has about 400.
+pub const REQUEST_HEAD_MAX_BYTES: usize = 8 * 1024;
+/// How many headers a request may have.
+pub const REQUEST_HEADERS_MAX: usize = 32;
+/// How long a request's head may take: the first one from the connection's beginning, a later one from its first byte.
+pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may stay without a new request once an answer is sent. Longer than a common scrape interval (30 s).
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an answer may be in the making: a blocking query's longest wait, and room to spare.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(70);
+/// How long a client may take to read its answer.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client that reads its answer is safe from giving place to a new connection.
+pub const SEND_GRACE: Duration = Duration::from_secs(1);
+/// The age at which a connection ends after its next answer, so that none is for ever; never in the middle of an answer.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(10 * 60);
+/// How long the listener rests when it cannot accept, as when this process has no file descriptor left.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a blocking query waits when it does not say.
+pub const WAIT: Duration = Duration::from_secs(30);
+/// The longest that a blocking query waits; who asks for longer is answered then.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// Exit status: all targets blocked.
 pub const EXIT_BLOCKED: u8 = 0;
 /// Exit status: at least one target breached.

@@ -96,8 +96,8 @@ impl fmt::Display for InFile<'_> {
     }
 }
 
-/// A text from the file as a message shows it: in quotes, on one line, not longer than a line.
-pub(super) fn quote(text: &str) -> String {
+/// A text from outside as a message shows it: in quotes, on one line, not longer than a line.
+pub fn quote(text: &str) -> String {
     match text.char_indices().nth(QUOTE_MAX) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
@@ -111,7 +111,7 @@ pub(super) fn key_name(key: &str) -> String {
 }
 
 /// `, did you mean WORD?` when `text` is nearly one of `words`, else nothing.
-pub(super) fn did_you_mean<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> String {
+pub fn did_you_mean<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> String {
     nearest(text, words).map(|word| format!(", did you mean {word}?")).unwrap_or_default()
 }
 
@@ -133,7 +133,7 @@ fn folded(text: &str) -> String {
 }
 
 /// `a, b or c`.
-pub(super) fn alternatives(words: &[&str]) -> String {
+pub fn alternatives(words: &[&str]) -> String {
     match words {
         [] => String::new(),
         [one] => (*one).to_owned(),
