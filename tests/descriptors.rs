@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use world::{Client, Server};
+use world::{Server, Unconnected};
 
 /// CPU time that this process has used.
 fn used() -> Duration {
@@ -24,7 +24,7 @@ fn without_descriptors_the_listener_rests_and_goes_on_when_there_are_some() {
     let server = Server::start(Limits::default());
     let mut first = server.client();
     assert_eq!(first.get("/").status(), 200);
-    let unconnected = Client::new(Ipv4Addr::LOCALHOST);
+    let unconnected = Unconnected::new(Ipv4Addr::LOCALHOST);
 
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(256), hard).unwrap();

@@ -101,7 +101,7 @@ impl Server {
     }
 
     pub(crate) fn client_from(&self, source: Ipv4Addr) -> Client {
-        Client::new(source).connect(self.port)
+        Unconnected::new(source).connect(self.port)
     }
 
     /// How many connections the server's process holds at its port. A socket that is not accepted, or left, has no inode.
@@ -132,12 +132,6 @@ pub(crate) struct Client(pub(crate) TcpStream);
 pub(crate) struct Unconnected(Socket);
 
 impl Client {
-    pub(crate) fn new(source: Ipv4Addr) -> Unconnected {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-        Unconnected(socket)
-    }
-
     pub(crate) fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).unwrap();
     }
@@ -145,6 +139,12 @@ impl Client {
     pub(crate) fn get(&mut self, path: &str) -> Response {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: guardprobe\r\n\r\n"));
         self.response()
+    }
+
+    /// Asks for what is large, and reads nothing of it but sees that it comes.
+    pub(crate) fn start_reading(&mut self) {
+        self.send("GET /large HTTP/1.1\r\n\r\n");
+        self.0.peek(&mut [0]).unwrap();
     }
 
     /// One answer with its body.
@@ -187,14 +187,6 @@ impl Client {
         }
     }
 
-    /// Reads one large answer, and how many bytes it had with its head.
-    pub(crate) fn read_to_end_of_answer(&mut self) -> usize {
-        let head = self.head();
-        let mut body = vec![0; head.header("content-length").unwrap().parse().unwrap()];
-        self.0.read_exact(&mut body).unwrap();
-        head.head.len() + body.len()
-    }
-
     /// Whether the server has ended the connection: looked at without waiting.
     pub(crate) fn is_ended(&self) -> bool {
         self.0.set_nonblocking(true).unwrap();
@@ -205,6 +197,12 @@ impl Client {
 }
 
 impl Unconnected {
+    pub(crate) fn new(source: Ipv4Addr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        Unconnected(socket)
+    }
+
     /// So that little fits between server and client.
     pub(crate) fn with_a_small_buffer(self) -> Self {
         self.0.set_recv_buffer_size(4096).unwrap();
