@@ -11,8 +11,7 @@ use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, LazyLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
@@ -21,6 +20,8 @@ use tokio::sync::{oneshot, watch};
 pub(crate) const LARGE: usize = 32 << 20;
 /// How long anything is waited for. Beyond that it is a failure.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// One for all servers of a test process.
+static LARGE_BODY: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'x'; LARGE]));
 
 /// What the tests publish.
 #[derive(Debug, Clone, Copy)]
@@ -45,14 +46,13 @@ impl Versioned for Published {
 
 struct Town {
     published: watch::Receiver<Published>,
-    large: Bytes,
 }
 
 impl Site for Town {
     async fn answer(&self, asked: Asked) -> Answer {
         match asked.path.as_str() {
             "/" => Answer::ok("text/plain", "hello"),
-            "/large" => Answer::ok("application/octet-stream", self.large.clone()),
+            "/large" => Answer::ok("application/octet-stream", LARGE_BODY.clone()),
             "/v1/report" => match Wait::from_query(&asked.query) {
                 Ok(wait) => Answer::ok("text/plain", format!("round {}", newest(&wait, self.published.clone()).await.round)),
                 Err(message) => Answer::text(StatusCode::BAD_REQUEST, &message),
@@ -85,7 +85,7 @@ impl Server {
             runtime.block_on(async {
                 let bound = bind(listen).await.unwrap();
                 tell.send(bound.addr.port()).unwrap();
-                let town = Arc::new(Town { published, large: Bytes::from(vec![b'x'; LARGE]) });
+                let town = Arc::new(Town { published });
                 tokio::select! {
                     never = bound.serve_within(limits, town) => never,
                     _ = ended => (),
