@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
 #![expect(clippy::disallowed_methods, reason = "a test waits for facts, with an end")]
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -67,6 +67,65 @@ fn the_story_ends_in_blocked_breached_blocked() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let last = text(&output).lines().last().unwrap().to_owned();
     assert!(last.starts_with("blocked → breached → blocked   in "), "{last}");
+}
+
+/// Ends a held lab, whatever becomes of its test.
+struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the held lab prints until a line has that in it.
+fn read_until(out: &mut impl BufRead, wanted: &str) -> String {
+    let mut text = String::new();
+    while !text.contains(wanted) {
+        assert!(out.read_line(&mut text).unwrap() > 0, "it ended before {wanted:?}: {text}");
+    }
+    text
+}
+
+#[test]
+fn a_held_lab_answers_on_the_host_and_its_guard_is_switched_from_elsewhere() {
+    let binary = copy("held");
+    let mut command = Command::new(&binary);
+    command.args(["lab", "--hold", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut held = Held(command.spawn().unwrap());
+    let mut out = BufReader::new(held.0.stdout.take().unwrap());
+    let told = read_until(&mut out, "/metrics");
+    let at = told.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    read_until(&mut out, "kube-api  silence");
+    let switch = |to| lab(&["guard", to, "--listen", &at]).output().unwrap();
+    assert_eq!(switch("off").status.code(), Some(0));
+    let opened = read_until(&mut out, "opened at");
+    assert!(opened.contains("breached") && opened.contains("after the switch"), "{opened}");
+    let metrics = get(&at, "/metrics");
+    assert!(metrics.contains(r#"target="imds",verdict="breached"} 1"#), "{metrics}");
+    assert_eq!(switch("on").status.code(), Some(0));
+    assert!(read_until(&mut out, "closed: it was open for").contains("blocked"));
+    drop(held);
+    expect_nothing_left(&binary);
+    assert_eq!(switch("on").status.code(), Some(2), "nobody is there any more");
+}
+
+/// The body of an answer of the held agent.
+fn get(at: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(at).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    answer
+}
+
+#[test]
+fn a_lab_is_held_on_a_loopback_address_only() {
+    let output = lab(&["--hold", "--listen", "0.0.0.0:9797"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("expected a loopback address"), "{}", text(&output));
 }
 
 #[test]

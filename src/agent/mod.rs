@@ -5,6 +5,7 @@
 //! | `life` | the startup window, rounds, sentinels: what is done when |
 //! | `record` | what is known: written by the life, read by the site |
 //! | `site` | what is answered to whoever asks |
+//! | `signals` | being asked to end |
 //! | `lines` | the line that a transition writes |
 //! | `clock` | the only place that reads a clock |
 //!
@@ -13,6 +14,7 @@ mod clock;
 mod life;
 mod lines;
 mod record;
+mod signals;
 mod site;
 
 use crate::probe::pod::{self, Pod};
@@ -28,12 +30,12 @@ use guardprobe_core::model::report::Role;
 use life::Life;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use record::Record;
+use signals::Signals;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 const AFTER: &str = "\
 It runs until it is killed: on SIGTERM it goes on probing, so that what opens while a pod ends is on record and pages nobody; a second
@@ -141,16 +143,11 @@ fn introduction(config: &Config, role: Role) -> String {
 
 /// The kubelet takes a pod's rules away around the time at which it asks it to end, in no certain order.
 async fn until_asked_to_end(record: &Record) -> io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = interrupt.recv() => return Ok(()),
-        _ = terminate.recv() => {}
-    }
-    record.asked_to_end();
-    tracing::info!("asked to end: probing goes on until it is killed; what opens from now on is end exposure, not a breach");
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut signals = Signals::catch()?;
+    if signals.terminated().await? {
+        record.asked_to_end();
+        tracing::info!("asked to end: probing goes on until it is killed; what opens from now on is end exposure, not a breach");
+        signals.terminated().await?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! A node in a box: pod, node and vpc as network namespaces on this machine, a guard in the node's packet filter, stand-ins for what it
-//! protects, and the real `guardprobe check` in the pod.
+//! protects, and the real `guardprobe agent` or `check` in the pod.
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -12,8 +12,13 @@
 //! | `pod` | what the kubelet puts into a pod |
 //! | `standin` | IMDS, the API, DNS, proxies |
 //! | `scenario` | the catalogue of situations, each with its expected verdict |
+//! | `agent` | the agent in the pod, and what the lab asks it |
 //! | `narrate` | what a person sees |
+//! | `hold`, `forward` | a lab that stays, and the way into it |
+mod agent;
 mod filter;
+mod forward;
+mod hold;
 mod narrate;
 mod net;
 mod netlink;
@@ -26,31 +31,80 @@ mod setup;
 mod standin;
 mod world;
 
-use clap::Args;
+use clap::{Args, Subcommand, ValueEnum};
 use guardprobe_core::model::names;
 use serde::{Deserialize, Serialize};
-use std::io;
-use std::process::ExitCode;
+use std::io::{self, IsTerminal};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::process::{ExitCode, Stdio};
 
 /// Arguments of `lab`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct LabArgs {
     /// Do not wait for Enter between the steps, for scripts.
     #[arg(long)]
     pub once: bool,
     /// Instead of the story, judge one situation of the catalogue, or all of them.
-    #[arg(long, value_name = "NAME|all")]
+    #[arg(long, value_name = "NAME|all", conflicts_with = "hold")]
     pub scenario: Option<String>,
     /// Name the situations of the catalogue.
     #[arg(long)]
     pub list: bool,
+    /// Instead of the story, keep the agent running until Ctrl-C, to play with.
+    #[arg(long)]
+    pub hold: bool,
+    /// Where this machine answers for the held agent: a loopback address.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = HOLD_AT, global = true, value_parser = loopback)]
+    pub listen: SocketAddr,
+    /// What to do with a lab that is held in another terminal.
+    #[command(subcommand)]
+    pub held: Option<Held>,
+}
+
+/// What can be done with a lab that is held.
+#[derive(Debug, Subcommand)]
+pub enum Held {
+    /// Take the guard away, or bring it back.
+    Guard {
+        /// Which of the two.
+        to: Switch,
+    },
+}
+
+/// The guard, up or gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// The guard is up.
+    On,
+    /// The guard is gone.
+    Off,
+}
+
+/// Where a held lab answers.
+const HOLD_AT: &str = "127.0.0.1:9797";
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected a loopback address and port, such as 127.0.0.1:9797";
+    let at: SocketAddr = text.parse().map_err(|_| format!("is no address with a port: {expected}"))?;
+    if at.ip().is_loopback() { Ok(at) } else { Err(format!("would let others in: {expected}")) }
 }
 
 /// What a lab is to show, as its first process is told.
 #[derive(Debug, Serialize, Deserialize)]
 enum Show {
-    Story { once: bool },
-    Scenarios { names: Vec<String> },
+    Story {
+        once: bool,
+    },
+    Scenarios {
+        names: Vec<String>,
+    },
+    /// `keys` when a person can press Enter. The first process's standard input is the listener at `at`.
+    Hold {
+        at: SocketAddr,
+        keys: bool,
+    },
 }
 
 impl Show {
@@ -58,31 +112,47 @@ impl Show {
         match self {
             Show::Story { once } => narrate::story(*once),
             Show::Scenarios { names } => narrate::scenarios(names),
+            Show::Hold { at, keys } => hold::hold(*at, *keys),
         }
     }
 }
 
 /// Runs the command. Exit status: 0 all as expected, 1 not, 2 it cannot run here.
 pub fn run(args: &LabArgs) -> ExitCode {
-    if args.list {
-        return narrate::list();
-    }
-    let show = match &args.scenario {
-        None => Show::Story { once: args.once },
-        Some(name) => match scenario::select(name) {
-            Some(names) => Show::Scenarios { names },
+    match (&args.held, &args.scenario) {
+        (Some(Held::Guard { to }), _) => hold::switch(args.listen, *to),
+        _ if args.list => narrate::list(),
+        _ if args.hold => hold_at(args.listen),
+        (None, None) => start(&Show::Story { once: args.once }, Stdio::inherit()),
+        (None, Some(name)) => match scenario::select(name) {
+            Some(names) => start(&Show::Scenarios { names }, Stdio::inherit()),
             None => {
                 eprintln!(
                     "guardprobe lab: no scenario is called {name:?}: expected all, or a name that `guardprobe lab --list` prints"
                 );
-                return ExitCode::from(names::EXIT_USAGE);
+                ExitCode::from(names::EXIT_USAGE)
             }
         },
-    };
-    let started = serde_json::to_string(&show).map_err(io::Error::other).and_then(|show| {
-        // No check of a lab may ever probe from where the lab was started.
+    }
+}
+
+/// The listener is made here, where the host's loopback is, and handed inside.
+fn hold_at(at: SocketAddr) -> ExitCode {
+    let keys = io::stdin().is_terminal();
+    match TcpListener::bind(at).and_then(|listener| Ok((listener.local_addr()?, listener))) {
+        Ok((at, listener)) => start(&Show::Hold { at, keys }, Stdio::from(OwnedFd::from(listener))),
+        Err(error) => {
+            eprintln!("guardprobe lab: cannot listen on {at}: {error}; is another lab held? --listen 127.0.0.1:0 takes a free port");
+            ExitCode::from(names::EXIT_LAB_UNABLE)
+        }
+    }
+}
+
+fn start(show: &Show, stdin: Stdio) -> ExitCode {
+    let started = serde_json::to_string(show).map_err(io::Error::other).and_then(|show| {
+        // No program of a lab may ever probe from where the lab was started.
         let here = std::fs::read_link("/proc/self/ns/net")?;
-        role::command("outside", &show).env(names::FORBIDDEN_NETNS, here).status()
+        role::command("outside", &show).env(names::FORBIDDEN_NETNS, here).stdin(stdin).status()
     });
     match started {
         Ok(status) => {

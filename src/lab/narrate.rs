@@ -1,14 +1,15 @@
 //! What a person sees of a lab.
 #![expect(clippy::disallowed_methods, reason = "the lab tells how long things took")]
+use super::agent::Agent;
 use super::scenario::{self, CATALOGUE, Outcome};
 use super::setup::Setup;
-use super::world::{Checked, World};
+use super::world::World;
 use anstream::{eprintln, print, println};
 use anstyle::{AnsiColor, Style};
 use guardprobe_core::model::finding::Verdict;
 use guardprobe_core::model::names;
 use guardprobe_core::model::observation::{Observation, Outcome as Ended};
-use guardprobe_core::model::report::TargetReport;
+use guardprobe_core::model::report::{Report, TargetReport};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,24 +17,42 @@ use std::time::{Duration, Instant};
 /// How many situations are judged at the same time: each mostly waits.
 const AT_ONCE: usize = 4;
 
-/// Guard up, guard gone, guard back, each judged by the real check.
+/// What the story's agent is told. Its rounds are closer together than usual, so that nobody has to wait for the end of a breach.
+const CONFIG: &str = "interval: 3s\ntargets: [{name: imds, kind: imds}, {name: kube-api, kind: kube-api}]\n";
+/// How long the agent may take to see what happened: the startup window, or two rounds and what is in their way.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Guard up, guard gone, guard back, each seen by the real agent.
 pub(super) fn story(once: bool) -> io::Result<ExitCode> {
     let start = Instant::now();
-    println!("A node in a box: network namespaces on this machine, and nothing leaves it.\n");
-    println!("  pod ── node: kube-proxy, then the guard ── vpc: IMDS (IPv4, IPv6), two API endpoints, DNS");
-    let mut world = World::build(Setup::default())?;
-    println!("  built in {}; to look inside while it stands: {}\n", took(start.elapsed()), world.way_in());
+    let mut world = introduce()?;
+    let agent = Agent::start(&world, CONFIG)?;
 
-    let first = step(&world, "The guard is up.", Instant::now())?;
+    heading("The guard is up, and the agent starts.");
+    let began = Instant::now();
+    let first = agent.wait_for(&world, PATIENCE, |report| report.verdict == Verdict::Blocked)?;
+    println!("  {}, {} after its start:", says(&first), took(began.elapsed()));
+    show(&first);
     pause(once, "Press Enter to take the guard away")?;
-    let gone = Instant::now();
-    world.guard_down()?;
-    let second = step(&world, "The guard is gone: somebody deleted the policy.", gone)?;
-    pause(once, "Press Enter to bring it back")?;
-    world.guard_up()?;
-    let third = step(&world, "The guard is back.", Instant::now())?;
 
-    let verdicts = [&first, &second, &third].map(|step| step.report.verdict);
+    heading("The guard is gone: somebody deleted the policy.");
+    world.guard_down()?;
+    let gone = Instant::now();
+    let second = agent.wait_for(&world, PATIENCE, |report| report.verdict == Verdict::Breached)?;
+    println!("  {}, {} later:", says(&second), took(gone.elapsed()));
+    // That was told in the midst of a round; its end shows everything.
+    show(&agent.wait_for(&world, Duration::from_secs(5), |report| report.head.started > second.head.started)?);
+    pause(once, "Press Enter to bring it back")?;
+
+    heading("The guard is back.");
+    world.guard_up()?;
+    let back = Instant::now();
+    let third = agent.wait_for(&world, PATIENCE, |report| report.verdict == Verdict::Blocked)?;
+    println!("  {}, {} later: two blocked rounds close a breach.", says(&third), took(back.elapsed()));
+    third.targets.iter().for_each(on_record);
+
+    println!();
+    let verdicts = [&first, &second, &third].map(|report| report.verdict);
     println!("{}   in {}", verdicts.map(|verdict| verdict.as_str()).join(" → "), took(start.elapsed()));
     if verdicts == [Verdict::Blocked, Verdict::Breached, Verdict::Blocked] {
         return Ok(ExitCode::SUCCESS);
@@ -42,14 +61,37 @@ pub(super) fn story(once: bool) -> io::Result<ExitCode> {
     Ok(ExitCode::from(names::EXIT_LAB_UNEXPECTED))
 }
 
-fn step(world: &World, title: &str, since: Instant) -> io::Result<Checked> {
+/// Builds the world that is played in, and says what it is.
+pub(super) fn introduce() -> io::Result<World> {
+    let start = Instant::now();
+    println!("A node in a box: network namespaces on this machine, and nothing leaves it.\n");
+    println!("  pod ── node: kube-proxy, then the guard ── vpc: IMDS (IPv4, IPv6), two API endpoints, DNS");
+    let world = World::build(Setup::default())?;
+    println!("  built in {}; to look inside while it stands: {}\n", took(start.elapsed()), world.way_in());
+    Ok(world)
+}
+
+fn heading(title: &str) {
     let bold = Style::new().bold();
     println!("{bold}{title}{bold:#}");
-    let checked = world.check(None, &[])?;
-    println!("  check says, after {}:", took(since.elapsed()));
-    checked.report.targets.iter().for_each(target);
+}
+
+fn says(report: &Report) -> String {
+    let style = colour(report.verdict);
+    format!("the agent says {style}{}{style:#}", report.verdict.as_str())
+}
+
+fn show(report: &Report) {
+    report.targets.iter().for_each(target);
     println!();
-    Ok(checked)
+}
+
+/// The breach that is over now, as it stays in the report.
+fn on_record(target: &TargetReport) {
+    let Some(closed) = target.recent.first() else { return };
+    let open_for = (closed.ended - closed.opening.started).total(jiff::Unit::Second).unwrap_or_default();
+    let (layer, evidence) = (closed.opening.layer.as_str(), closed.opening.evidence.as_str());
+    println!("            on record: {} was open for {open_for:.1} s, as far as {layer}: {evidence}", target.name);
 }
 
 fn target(target: &TargetReport) {
@@ -68,7 +110,7 @@ fn how_far(seen: &Observation) -> String {
     }
 }
 
-fn colour(verdict: Verdict) -> Style {
+pub(super) fn colour(verdict: Verdict) -> Style {
     let (colour, bold) = match verdict {
         Verdict::Blocked => (AnsiColor::Green, false),
         Verdict::Inconclusive => (AnsiColor::Yellow, false),
@@ -78,7 +120,7 @@ fn colour(verdict: Verdict) -> Style {
     if bold { style.bold() } else { style }
 }
 
-fn took(time: Duration) -> String {
+pub(super) fn took(time: Duration) -> String {
     if time < Duration::from_secs(1) {
         format!("{:.1} ms", time.as_secs_f64() * 1000.0)
     } else {

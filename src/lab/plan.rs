@@ -25,6 +25,9 @@ pub(super) const NODE_TO_POD: [IpAddr; 2] = [v4(10, 1, 0, 1), v6(0xfd10, 1, 1)];
 pub(super) const NODE_TO_VPC: [IpAddr; 2] = [v4(10, 9, 0, 1), v6(0xfd10, 9, 1)];
 pub(super) const VPC: [IpAddr; 2] = [v4(10, 9, 0, 2), v6(0xfd10, 9, 2)];
 
+/// Where the agent listens, in its pod.
+pub(super) const AGENT: SocketAddr = SocketAddr::new(v4(127, 0, 0, 1), 9797);
+
 /// The instance metadata service.
 pub(super) const IMDS: [IpAddr; 2] = [v4(169, 254, 169, 254), v6(0xfd00, 0x0ec2, 0x254)];
 pub(super) const IMDS_PORT: u16 = 80;

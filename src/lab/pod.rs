@@ -1,4 +1,4 @@
-//! The pod: what the kubelet puts into one, and the real `check` in it.
+//! The pod: what the kubelet puts into one, and the real program in it.
 use super::plan;
 use super::setup::EndpointsFile;
 use guardprobe_core::model::names;
@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// What a pod wears for one check.
+/// What a pod wears.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Dress {
     pub(super) nameservers: Vec<IpAddr>,
@@ -21,16 +21,16 @@ pub(super) struct Dress {
     pub(super) ca: String,
     /// The text of endpoints.json.
     pub(super) endpoints: Option<String>,
-    /// The text of the configuration; without one `check` finds what it finds.
+    /// The text of the configuration; without one the program finds what it finds.
     pub(super) config: Option<String>,
-    /// More arguments of `check`.
+    /// The command, and its arguments.
     pub(super) args: Vec<String>,
     /// The limit of open files.
     pub(super) descriptors: Option<u64>,
 }
 
-/// Dresses this process as a pod and becomes `guardprobe check`. Returns only what went wrong.
-pub(super) fn become_check(dress: &Dress) -> io::Error {
+/// Dresses this process as a pod and becomes the program. Returns only what went wrong.
+pub(super) fn become_program(dress: &Dress) -> io::Error {
     match wear(dress) {
         Ok(mut command) => command.exec(),
         Err(error) => error,
@@ -52,20 +52,20 @@ fn wear(dress: &Dress) -> io::Result<Command> {
     if let Some(endpoints) = &dress.endpoints {
         fs::write("/etc/guardprobe/endpoints/endpoints.json", endpoints)?;
     }
-    let mut check = Command::new("/proc/self/exe");
-    check.env_clear().args(["check", "-o", "json"]).args(&dress.args);
-    check.envs(std::env::var_os(names::FORBIDDEN_NETNS).map(|outside| (names::FORBIDDEN_NETNS, outside)));
-    check.env("KUBERNETES_SERVICE_HOST", plan::CLUSTER_IP.ip().to_string());
-    check.env("KUBERNETES_SERVICE_PORT", plan::CLUSTER_IP.port().to_string());
-    check.env("GUARDPROBE_NODE", "lab-node").env("GUARDPROBE_POD", "guardprobe-lab");
+    let mut program = Command::new("/proc/self/exe");
+    program.env_clear().args(&dress.args);
+    program.envs(std::env::var_os(names::FORBIDDEN_NETNS).map(|outside| (names::FORBIDDEN_NETNS, outside)));
+    program.env("KUBERNETES_SERVICE_HOST", plan::CLUSTER_IP.ip().to_string());
+    program.env("KUBERNETES_SERVICE_PORT", plan::CLUSTER_IP.port().to_string());
+    program.env("GUARDPROBE_NODE", "lab-node").env("GUARDPROBE_POD", "guardprobe-lab");
     if let Some(config) = &dress.config {
         fs::write("/etc/guardprobe/guardprobe.yaml", config)?;
-        check.args(["-c", "/etc/guardprobe/guardprobe.yaml"]);
+        program.args(["-c", "/etc/guardprobe/guardprobe.yaml"]);
     }
     if let Some(limit) = dress.descriptors {
         setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
     }
-    Ok(check)
+    Ok(program)
 }
 
 /// The text of endpoints.json, as of `now`.

@@ -4,13 +4,14 @@
 //! ```text
 //! lab ─► outside (user, mount and pid namespaces) ─► inside (pid 1) ─┬─► scenario …
 //!                                                                    ├─► standins (in the vpc's, node's or pod's network namespace)
-//!                                                                    └─► pod ─► exec check
+//!                                                                    ├─► pod ─► exec check, or agent
+//!                                                                    └─► forward (from a loopback port of the host to the agent)
 //! ```
 //!
 //! Each dies with its parent, and the pid namespace with its first process: kill any of them, and nothing is left.
 use super::pod::{self, Dress};
 use super::standin::{self, Service};
-use super::{Show, scenario};
+use super::{Show, forward, scenario};
 use clap::{Args, Subcommand};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -33,6 +34,7 @@ enum Role {
     Scenario { name: String },
     Standins { services: String },
     Pod { dress: String },
+    Forward { nothing: String },
 }
 
 /// Runs one process of a lab. Nothing may have started a thread before: a threaded process gets no user namespace.
@@ -43,6 +45,7 @@ pub fn run(args: &RoleArgs) -> ExitCode {
         Role::Scenario { name } => dying_with_parent().and_then(|()| scenario::run_as_process(name)).map(|()| ExitCode::SUCCESS),
         Role::Standins { services } => standins(services).map(|()| ExitCode::SUCCESS),
         Role::Pod { dress } => dressed_pod(dress),
+        Role::Forward { .. } => dying_with_parent().and_then(|()| forward::run()).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("guardprobe lab: {error}");
@@ -115,5 +118,5 @@ fn standins(services: &str) -> io::Result<()> {
 fn dressed_pod(dress: &str) -> io::Result<ExitCode> {
     dying_with_parent()?;
     let dress: Dress = serde_json::from_str(dress)?;
-    Err(pod::become_check(&dress))
+    Err(pod::become_program(&dress))
 }

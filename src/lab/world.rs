@@ -9,7 +9,7 @@ use guardprobe_core::model::report::Report;
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// A world that stands. Its processes end with it; its namespaces end with them.
 pub(super) struct World {
@@ -75,6 +75,21 @@ impl World {
     /// # Errors
     /// It could not be started, or what it printed is no report.
     pub(super) fn check(&self, config: Option<&str>, args: &[&str]) -> io::Result<Checked> {
+        let output = self.program(config, &[&["check", "-o", "json"], args].concat())?.output()?;
+        let report = serde_json::from_slice(&output.stdout).map_err(|error| {
+            io::Error::other(format!("check gave no report ({error}): {}", String::from_utf8_lossy(&output.stderr).trim()))
+        })?;
+        Ok(Checked { report, status: output.status.code().unwrap_or(-1) })
+    }
+
+    /// Starts the real `agent` in the pod; its lines come out of its standard output.
+    pub(super) fn agent(&self, config: &str) -> io::Result<Child> {
+        let listen = plan::AGENT.to_string();
+        self.program(Some(config), &["agent", "--log", "warn", "--listen", &listen])?.stdout(Stdio::piped()).spawn()
+    }
+
+    /// This program, in the pod and dressed as one.
+    fn program(&self, config: Option<&str>, args: &[&str]) -> io::Result<Command> {
         let dress = Dress {
             nameservers: self.setup.pod.nameservers.clone(),
             ca: self.ready.ca.clone(),
@@ -83,12 +98,15 @@ impl World {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             descriptors: self.setup.pod.descriptors,
         };
-        self.pod.enter()?;
-        let output = role::command("pod", &serde_json::to_string(&dress)?).stdin(Stdio::null()).output()?;
-        let report = serde_json::from_slice(&output.stdout).map_err(|error| {
-            io::Error::other(format!("check gave no report ({error}): {}", String::from_utf8_lossy(&output.stderr).trim()))
-        })?;
-        Ok(Checked { report, status: output.status.code().unwrap_or(-1) })
+        self.enter_pod()?;
+        let mut command = role::command("pod", &serde_json::to_string(&dress)?);
+        command.stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Moves the calling thread to where the pod is.
+    pub(super) fn enter_pod(&self) -> io::Result<()> {
+        self.pod.enter()
     }
 
     /// How a person gets to where the stand-ins are, while the world stands.

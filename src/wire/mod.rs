@@ -1,9 +1,10 @@
-//! One HTTP exchange on a connection that already stands, with bounds: headers only, the body is never read.
-use http_body_util::Empty;
+//! One HTTP exchange on a connection that already stands, with bounds: with the body only where it is asked for.
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,28 @@ impl Head {
     }
 }
 
+/// Sends one request and reads its answer, of which the body may have at most `most` bytes. The caller sets the deadline.
+///
+/// # Errors
+/// As [`exchange`], and a body that is longer, or that ends too early.
+pub async fn fetch<S>(stream: S, request: Request<Empty<Bytes>>, most: usize) -> io::Result<(Head, Bytes)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = client().handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
+    let body = Limited::new(body, most).collect().await.map_err(io::Error::other)?.to_bytes();
+    Ok((Head { status: head.status, headers: head.headers }, body))
+}
+
+fn client() -> http1::Builder {
+    let mut client = http1::Builder::new();
+    client.max_buf_size(HEAD_MAX).max_headers(HEADERS_MAX);
+    client
+}
+
 /// Sends one request and waits for the head of its answer. The caller sets the deadline.
 ///
 /// # Errors
@@ -39,9 +62,7 @@ pub async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> hyper::Re
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut client = http1::Builder::new();
-    client.max_buf_size(HEAD_MAX).max_headers(HEADERS_MAX);
-    let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = client().handshake(TokioIo::new(stream)).await?;
     let mut driver = JoinSet::new(); // dropped with this function, and the connection with it
     driver.spawn(connection);
     let (head, body) = sender.send_request(request).await?.into_parts();
