@@ -9,6 +9,10 @@ const AFTER: &str = "\
 Examples:
   See a guard hold, fall and come back on this machine, no cluster needed:
       guardprobe lab
+  The same, to play with: the agent keeps running, and you take its guard away:
+      guardprobe lab --hold
+  On every node, all the time:
+      guardprobe agent -c guardprobe.yaml
   In any pod: are IMDS and the Kubernetes API blocked from here, now?
       guardprobe check
   The same for the targets of a configuration, for programs:

@@ -38,10 +38,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 const AFTER: &str = "\
-It runs until it is killed: on SIGTERM it goes on probing, so that what opens while a pod ends is on record and pages nobody; a second
+It runs until it is killed: on SIGTERM it goes on probing, so that what opens while a pod ends is on record and pages nobody; a second \
 SIGTERM, or Ctrl-C, ends it. Exit status: 0 when it was asked to end, 2 usage or configuration, or when it cannot listen.
 
-Standard output carries one JSON line for each transition, schema guardprobe.transition/v1; the log goes to standard error.";
+Standard output carries one JSON line for each transition, schema guardprobe.transition/v1; the log goes to standard error.
+
+It answers GET /metrics, /v1/report, /livez and /readyz.";
 
 /// Arguments of `agent`.
 #[derive(Debug, Args)]

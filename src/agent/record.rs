@@ -5,6 +5,7 @@ use crate::probe::lone::Door;
 use crate::probe::round::Sight;
 use crate::serve::blocking::Versioned;
 use crate::show;
+use crate::show::metrics::{Page, State};
 use crate::speaker::Speaker;
 use guardprobe_core::judge::finding;
 use guardprobe_core::judge::history::Histories;
@@ -53,6 +54,7 @@ pub(super) struct Record {
     /// How long after its start, or after the newest round, a process without a round is taken to hang.
     patience: Duration,
     known: Mutex<Known>,
+    page: Mutex<Page>,
     news: watch::Sender<News>,
 }
 
@@ -81,6 +83,7 @@ impl Record {
             vouched,
             patience: config.startup + 3 * longest_round,
             known: Mutex::new(Known { histories, tally, round: blank, span: (began, began) }),
+            page: Mutex::new(Page::new()),
             news: watch::Sender::new(first),
         }
     }
@@ -207,13 +210,12 @@ impl Record {
 
     /// The metrics, as they are now.
     pub(super) fn metrics(&self) -> String {
-        let known = self.known();
+        let (known, mut page) = (self.known(), self.page.lock().unwrap_or_else(PoisonError::into_inner));
+        let fresh = self.age(&known) <= self.vouched;
+        let state = State { head: &self.head(&known), tally: &known.tally, round: &known.round, fresh };
         match self.speaker.role {
-            Role::Agent => show::metrics::agent(&self.agents_report(&known), &known.histories, &known.tally, self.clock.now().up),
-            Role::Witness => {
-                let fresh = self.age(&known) <= self.vouched;
-                show::metrics::witness(&self.witness_report(&known), fresh, &known.tally)
-            }
+            Role::Agent => page.agent(&state, &known.histories, self.clock.now().up).to_owned(),
+            Role::Witness => page.witness(&state).to_owned(),
         }
     }
 

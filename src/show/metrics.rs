@@ -1,17 +1,19 @@
 //! Prometheus metrics: state from the newest report, counts from the tally, all of it computed at the scrape, so that no series is stale.
 //!
 //! [`METRICS`] is the list; `docs/metrics.md` is made from it.
-use guardprobe_core::judge::history::Histories;
+use guardprobe_core::judge::history::{Histories, Totals};
+use guardprobe_core::judge::{control, finding, report};
 use guardprobe_core::model::address::Family;
 use guardprobe_core::model::finding::{Doubt, Reason, Verdict};
 use guardprobe_core::model::observation::Observation;
-use guardprobe_core::model::report::{ControlReport, Head, Report, Role, WitnessReport};
-use guardprobe_core::model::tally::{Counts, Tally, TargetTally};
+use guardprobe_core::model::report::{Head, Role};
+use guardprobe_core::model::round::{ControlRound, Round};
+use guardprobe_core::model::tally::{Counts, Durations, Tally};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use std::time::Duration;
 
-/// The type that goes with [`text`].
+/// The type of a [`Page`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// One metric, as documented.
@@ -157,133 +159,121 @@ pub const METRICS: [Described; 19] = [
     of(None, MetricType::GAUGE, "guardprobe_config_info", &["hash"], "Always 1; the hash of the configuration in force."),
 ];
 
-/// The metrics of an agent at `up` after process start. `report` is the newest one, as it may be shown now.
-pub fn agent(report: &Report, histories: &Histories, tally: &Tally, up: Duration) -> String {
-    let mut page = Page::new(&report.head, tally, &report.controls);
-    for (index, (target, history)) in report.targets.iter().zip(histories.all()).enumerate() {
-        let totals = history.totals();
-        let at = page.target(&target.name);
+/// What the metrics of a process are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct State<'a> {
+    /// Who speaks, and of which round.
+    pub head: &'a Head,
+    /// What was counted.
+    pub tally: &'a Tally,
+    /// What was seen last.
+    pub round: &'a Round,
+    /// False when no round vouches for that any more.
+    pub fresh: bool,
+}
+
+/// The page of one process. It keeps what a scrape has made, so that the next one only sets values: the labels of a process never change.
+#[derive(Debug)]
+pub struct Page {
+    families: Vec<MetricFamily>,
+    /// How many metrics of each family are set by now.
+    filled: Vec<usize>,
+    text: String,
+}
+
+impl Page {
+    /// An empty page.
+    pub fn new() -> Self {
+        Page { families: METRICS.iter().map(family).collect(), filled: vec![0; METRICS.len()], text: String::new() }
+    }
+
+    /// The metrics of an agent at `up` after process start.
+    pub fn agent(&mut self, state: &State<'_>, histories: &Histories, up: Duration) -> &str {
+        self.common(state);
+        let guard = state.head.guard.as_str();
+        for (index, (history, seen)) in histories.all().iter().zip(&state.round.targets).enumerate() {
+            let at = [guard, seen.name.as_str()];
+            self.verdict(at, report::shown(history, state.fresh));
+            for (verdict, earned) in Verdict::ALL.into_iter().zip(histories.earned(index, up)) {
+                self.set("guardprobe_verdict_seconds_total", &[at[0], at[1], verdict.as_str()], earned.as_secs_f64());
+            }
+            self.totals(at, &history.totals());
+            self.counts("guardprobe_sentinels_total", at, &state.tally.targets[index].sentinels);
+        }
+        self.write()
+    }
+
+    /// The metrics of a witness. What no round vouches for any more is not reached.
+    pub fn witness(&mut self, state: &State<'_>) -> &str {
+        self.common(state);
+        for target in &state.round.targets {
+            let reached = |seen: &Observation| finding::reached(target, &state.round.controls, seen);
+            let reached = state.fresh && target.observations.iter().any(reached);
+            self.set("guardprobe_witness_reached", &[&state.head.guard, &target.name], bit(reached));
+        }
+        self.write()
+    }
+
+    /// What agent and witness have in common.
+    fn common(&mut self, state: &State<'_>) {
+        self.filled.fill(0);
+        let (head, guard) = (state.head, state.head.guard.as_str());
+        for (target, tally) in state.round.targets.iter().zip(&state.tally.targets) {
+            let at = [guard, target.name.as_str()];
+            self.counts("guardprobe_probes_total", at, &tally.probes);
+            self.durations(at, &tally.durations);
+            for family in Family::ALL {
+                let count = target.observations.iter().filter(|seen| seen.family == family).count();
+                self.set("guardprobe_addresses", &[at[0], at[1], family.as_str()], count as f64);
+            }
+        }
+        self.controls(guard, &state.round.controls);
+        self.set("guardprobe_rounds_total", &[], state.tally.rounds as f64);
+        let last_round = (state.tally.rounds > 0).then_some(head.finished);
+        self.set("guardprobe_last_round_time_seconds", &[], unix(last_round));
+        let role = if head.role == Role::Agent { "agent" } else { "witness" };
+        self.set("guardprobe_build_info", &[&head.version, role], 1.0);
+        self.set("guardprobe_config_info", &[&head.config_hash], 1.0);
+    }
+
+    /// A control that was not tried has no series: so these are made anew.
+    fn controls(&mut self, guard: &str, controls: &[ControlRound]) {
+        const NAME: &str = "guardprobe_control_held";
+        self.families[place(NAME)].mut_metric().clear();
+        for control in controls {
+            if let Some(held) = control::held(control) {
+                self.set(NAME, &[guard, &control.name, control.expect.as_str()], bit(held));
+            }
+        }
+    }
+
+    fn verdict(&mut self, at: [&str; 2], (is, reason): (Verdict, Reason)) {
         for verdict in Verdict::ALL {
-            page.set("guardprobe_verdict", at.and(verdict.as_str()), bit(target.verdict == verdict));
+            self.set("guardprobe_verdict", &[at[0], at[1], verdict.as_str()], bit(is == verdict));
         }
         for doubt in Doubt::ALL {
-            let is = target.verdict == Verdict::Inconclusive && target.reason == Reason::Doubt(doubt);
-            page.set("guardprobe_inconclusive", at.and(doubt.as_str()), bit(is));
+            let is = is == Verdict::Inconclusive && reason == Reason::Doubt(doubt);
+            self.set("guardprobe_inconclusive", &[at[0], at[1], doubt.as_str()], bit(is));
         }
-        for (verdict, earned) in Verdict::ALL.into_iter().zip(histories.earned(index, up)) {
-            page.set("guardprobe_verdict_seconds_total", at.and(verdict.as_str()), earned.as_secs_f64());
-        }
-        page.set("guardprobe_breaches_total", at.clone(), totals.breaches as f64);
-        page.set("guardprobe_transient_openings_total", at.clone(), totals.transients as f64);
-        page.set("guardprobe_last_breach_start_time_seconds", at.clone(), unix(totals.last_start));
-        page.set("guardprobe_last_breach_end_time_seconds", at.clone(), unix(totals.last_end));
-        page.set("guardprobe_startup_exposure_seconds", at.clone(), totals.startup_exposure.as_secs_f64());
-        page.set("guardprobe_end_exposure_seconds", at.clone(), totals.end_exposure.as_secs_f64());
-        page.counts("guardprobe_sentinels_total", &at, &tally.targets[index].sentinels);
-        page.probes(&at, &tally.targets[index]);
-        page.addresses(&at, target.observations.iter());
-    }
-    page.text()
-}
-
-/// The metrics of a witness. A report that no round vouches for any more reaches nothing.
-pub fn witness(report: &WitnessReport, fresh: bool, tally: &Tally) -> String {
-    let mut page = Page::new(&report.head, tally, &report.controls);
-    for (target, tally) in report.targets.iter().zip(&tally.targets) {
-        let at = page.target(&target.name);
-        page.probes(&at, tally);
-        let reached = fresh && target.observations.iter().any(|observation| observation.reached);
-        page.set("guardprobe_witness_reached", at.clone(), bit(reached));
-        page.addresses(&at, target.observations.iter().map(|observation| &observation.seen));
-    }
-    page.text()
-}
-
-fn bit(is: bool) -> f64 {
-    if is { 1.0 } else { 0.0 }
-}
-
-fn unix(at: Option<jiff::Timestamp>) -> f64 {
-    at.map_or(0.0, |at| at.as_duration().as_secs_f64())
-}
-
-/// The values of a metric's labels, in the order of their names.
-#[derive(Clone)]
-struct Labels(Vec<String>);
-
-impl Labels {
-    fn and(&self, value: &str) -> Labels {
-        Labels(self.0.iter().cloned().chain([value.to_owned()]).collect())
-    }
-}
-
-/// All families on their way to text, in the order of [`METRICS`].
-struct Page<'a> {
-    guard: &'a str,
-    families: Vec<MetricFamily>,
-}
-
-impl<'a> Page<'a> {
-    /// What agent and witness have in common.
-    fn new(head: &'a Head, tally: &Tally, controls: &[ControlReport]) -> Self {
-        let mut page = Page { guard: &head.guard, families: METRICS.iter().map(family).collect() };
-        for control in controls {
-            if let Some(held) = control.held {
-                let labels = page.target(&control.name).and(control.expect.as_str());
-                page.set("guardprobe_control_held", labels, bit(held));
-            }
-        }
-        page.set("guardprobe_rounds_total", Labels(Vec::new()), tally.rounds as f64);
-        let last_round = (tally.rounds > 0).then_some(head.finished);
-        page.set("guardprobe_last_round_time_seconds", Labels(Vec::new()), unix(last_round));
-        let role = if head.role == Role::Agent { "agent" } else { "witness" };
-        page.set("guardprobe_build_info", Labels(vec![head.version.clone(), role.to_owned()]), 1.0);
-        page.set("guardprobe_config_info", Labels(vec![head.config_hash.clone()]), 1.0);
-        page
     }
 
-    /// The labels of a target, or of a control.
-    fn target(&self, name: &str) -> Labels {
-        Labels(vec![self.guard.to_owned(), name.to_owned()])
+    fn totals(&mut self, at: [&str; 2], totals: &Totals) {
+        self.set("guardprobe_breaches_total", &at, totals.breaches as f64);
+        self.set("guardprobe_transient_openings_total", &at, totals.transients as f64);
+        self.set("guardprobe_last_breach_start_time_seconds", &at, unix(totals.last_start));
+        self.set("guardprobe_last_breach_end_time_seconds", &at, unix(totals.last_end));
+        self.set("guardprobe_startup_exposure_seconds", &at, totals.startup_exposure.as_secs_f64());
+        self.set("guardprobe_end_exposure_seconds", &at, totals.end_exposure.as_secs_f64());
     }
 
-    fn add(&mut self, name: &str, labels: Labels, value: impl FnOnce(MetricType, &mut Metric)) {
-        let Some(index) = METRICS.iter().position(|described| described.name == name) else { return };
-        let pairs = METRICS[index].labels.iter().zip(labels.0).map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value(value);
-            pair
-        });
-        let mut metric = Metric::from_label(pairs.collect());
-        value(METRICS[index].kind, &mut metric);
-        self.families[index].mut_metric().push(metric);
-    }
-
-    fn set(&mut self, name: &str, labels: Labels, value: f64) {
-        self.add(name, labels, |kind, metric| match kind {
-            MetricType::COUNTER => {
-                let mut counter = Counter::default();
-                counter.set_value(value);
-                metric.set_counter(counter);
-            }
-            _ => {
-                let mut gauge = Gauge::default();
-                gauge.set_value(value);
-                metric.set_gauge(gauge);
-            }
-        });
-    }
-
-    fn counts(&mut self, name: &str, at: &Labels, counts: &Counts) {
+    fn counts(&mut self, name: &str, at: [&str; 2], counts: &Counts) {
         for (family, outcome, count) in counts.each() {
-            self.set(name, at.and(family.as_str()).and(outcome.as_str()), count as f64);
+            self.set(name, &[at[0], at[1], family.as_str(), outcome.as_str()], count as f64);
         }
     }
 
-    fn probes(&mut self, at: &Labels, tally: &TargetTally) {
-        self.counts("guardprobe_probes_total", at, &tally.probes);
-        let buckets = tally.durations.cumulative().map(|(bound, count)| {
+    fn durations(&mut self, at: [&str; 2], durations: &Durations) {
+        let buckets = durations.cumulative().map(|(bound, count)| {
             let mut bucket = Bucket::default();
             bucket.set_upper_bound(bound);
             bucket.set_cumulative_count(count);
@@ -291,23 +281,63 @@ impl<'a> Page<'a> {
         });
         let mut histogram = Histogram::default();
         histogram.set_bucket(buckets.collect());
-        histogram.set_sample_count(tally.durations.count);
-        histogram.set_sample_sum(tally.durations.sum);
-        self.add("guardprobe_probe_duration_seconds", at.clone(), |_, metric| metric.set_histogram(histogram));
+        histogram.set_sample_count(durations.count);
+        histogram.set_sample_sum(durations.sum);
+        self.metric("guardprobe_probe_duration_seconds", &at).set_histogram(histogram);
     }
 
-    fn addresses<'b>(&mut self, at: &Labels, observations: impl Iterator<Item = &'b Observation> + Clone) {
-        for family in Family::ALL {
-            let count = observations.clone().filter(|seen| seen.family == family).count();
-            self.set("guardprobe_addresses", at.and(family.as_str()), count as f64);
+    fn set(&mut self, name: &str, labels: &[&str], value: f64) {
+        let kind = METRICS[place(name)].kind;
+        let metric = self.metric(name, labels);
+        if kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
         }
     }
 
-    fn text(mut self) -> String {
-        self.families.retain(|family| !family.get_metric().is_empty());
-        // Only a family without a name or without a metric cannot be written, and there is none.
-        TextEncoder::new().encode_to_string(&self.families).unwrap_or_default()
+    /// The next metric of a family: the one that the last scrape made in its place, else a new one.
+    fn metric(&mut self, name: &str, labels: &[&str]) -> &mut Metric {
+        let place = place(name);
+        let (metrics, next) = (self.families[place].mut_metric(), self.filled[place]);
+        self.filled[place] += 1;
+        if next == metrics.len() {
+            let pairs = METRICS[place].labels.iter().zip(labels).map(|(name, value)| pair(name, value));
+            metrics.push(Metric::from_label(pairs.collect()));
+        }
+        &mut metrics[next]
     }
+
+    fn write(&mut self) -> &str {
+        self.text.clear();
+        for family in self.families.iter().filter(|family| !family.get_metric().is_empty()) {
+            // Only a family without a name or without a metric cannot be written, and there is none.
+            let _ = TextEncoder::new().encode_utf8(std::slice::from_ref(family), &mut self.text);
+        }
+        &self.text
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Page::new()
+    }
+}
+
+/// Where a metric is in [`METRICS`].
+fn place(name: &str) -> usize {
+    METRICS.iter().position(|described| described.name == name).expect("every metric is described")
+}
+
+fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
 }
 
 fn family(described: &Described) -> MetricFamily {
@@ -316,4 +346,12 @@ fn family(described: &Described) -> MetricFamily {
     family.set_help(described.help.to_owned());
     family.set_field_type(described.kind);
     family
+}
+
+fn bit(is: bool) -> f64 {
+    if is { 1.0 } else { 0.0 }
+}
+
+fn unix(at: Option<jiff::Timestamp>) -> f64 {
+    at.map_or(0.0, |at| at.as_duration().as_secs_f64())
 }

@@ -64,6 +64,17 @@ pub fn witness(head: Head, round: &Round) -> WitnessReport {
     WitnessReport { head, targets: round.targets.iter().map(target).collect(), controls: controls(round) }
 }
 
+/// Verdict and reason of a target as they may be shown now: `fresh` while a round vouches for them.
+pub fn shown(history: &History, fresh: bool) -> (Verdict, Reason) {
+    match history.verdict() {
+        Verdict::Blocked if !fresh => (Verdict::Inconclusive, TOO_OLD),
+        verdict => (verdict, history.finding().reason()),
+    }
+}
+
+/// The reason of what no round vouches for: it is the prober's own fault.
+const TOO_OLD: Reason = Reason::Doubt(Doubt::LocalError);
+
 /// A report as it may be shown when its round ended that long ago. A round vouches for `vouched` and no longer: what it called blocked is
 /// not known to be so any more.
 pub fn as_of(mut report: Report, age: Duration, vouched: Duration) -> Report {
@@ -73,7 +84,7 @@ pub fn as_of(mut report: Report, age: Duration, vouched: Duration) -> Report {
     }
     for target in report.targets.iter_mut().filter(|target| target.verdict == Verdict::Blocked) {
         (target.verdict, target.finding) = (Verdict::Inconclusive, Verdict::Inconclusive);
-        (target.reason, target.rule) = (Reason::Doubt(Doubt::LocalError), 3);
+        (target.reason, target.rule) = (TOO_OLD, 3);
         target.why = format!("no round has ended for {:.0} s: this process did not run, or hangs", age.as_secs_f64());
     }
     report.verdict = worst(&report.targets);
