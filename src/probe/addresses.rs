@@ -257,7 +257,7 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("is no file"));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(4096);
     file.take(names::ENDPOINTS_MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
