@@ -51,7 +51,8 @@ impl Agent {
 
     fn ask(&self, world: &World, query: &str) -> io::Result<Report> {
         world.enter_pod()?;
-        let request = Request::get(format!("/v1/report{query}")).header("Host", "lab").body(Empty::new()).map_err(io::Error::other)?;
+        let request =
+            Request::get(format!("/v1/report{query}")).header("Host", "lab").body(Empty::new()).map_err(io::Error::other)?;
         let answered = async { wire::fetch(TcpStream::connect(plan::AGENT).await?, request, REPORT_MAX).await };
         let (_, body) = self.runtime.block_on(async { timeout(PATIENCE, answered).await })??;
         Ok(serde_json::from_slice(&body)?)

@@ -93,7 +93,11 @@ fn play(world: &mut World, happened: &Receiver<Happened>) -> io::Result<ExitCode
             }
         };
         if wanted != guard {
-            if wanted == Switch::On { world.guard_up()? } else { world.guard_down()? }
+            if wanted == Switch::On {
+                world.guard_up()?
+            } else {
+                world.guard_down()?
+            }
             (guard, switched) = (wanted, Some(Instant::now()));
         }
         let state = if guard == Switch::On { "up" } else { "gone: somebody deleted the policy" };

@@ -142,7 +142,9 @@ fn hold_at(at: SocketAddr) -> ExitCode {
     match TcpListener::bind(at).and_then(|listener| Ok((listener.local_addr()?, listener))) {
         Ok((at, listener)) => start(&Show::Hold { at, keys }, Stdio::from(OwnedFd::from(listener))),
         Err(error) => {
-            eprintln!("guardprobe lab: cannot listen on {at}: {error}; is another lab held? --listen 127.0.0.1:0 takes a free port");
+            eprintln!(
+                "guardprobe lab: cannot listen on {at}: {error}; is another lab held? --listen 127.0.0.1:0 takes a free port"
+            );
             ExitCode::from(names::EXIT_LAB_UNABLE)
         }
     }

@@ -1,0 +1,208 @@
+//! The metrics page: documented, accepted by Prometheus' own linter, complete from the first scrape, and without an address in it.
+#![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
+use guardprobe::show::metrics::{METRICS, Page, State};
+use guardprobe_core::judge::finding;
+use guardprobe_core::judge::history::Histories;
+use guardprobe_core::model::config::{ControlKind, Expect, Kind};
+use guardprobe_core::model::finding::Attribution;
+use guardprobe_core::model::moment::Moment;
+use guardprobe_core::model::names::REPORT_SCHEMA;
+use guardprobe_core::model::observation::{Observation, Outcome, Source};
+use guardprobe_core::model::report::{Head, Role};
+use guardprobe_core::model::round::{ControlRound, Round, TargetRound};
+use guardprobe_core::model::tally::{Tally, TargetTally};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const START: &str = "2026-03-01T12:00:00Z";
+
+fn at(seconds: u64) -> Moment {
+    Moment { wall: START.parse().unwrap(), up: Duration::ZERO }.after(Duration::from_secs(seconds))
+}
+
+fn head(role: Role) -> Head {
+    Head {
+        schema: REPORT_SCHEMA.into(),
+        guard: "default/guard".into(),
+        role,
+        node: None,
+        pod: None,
+        version: "0.1.0".into(),
+        config_hash: "c0ffee".into(),
+        endpoints_revision: None,
+        boot: "b00".into(),
+        round: 1,
+        started: START.parse().unwrap(),
+        finished: START.parse().unwrap(),
+        age_seconds: 0.0,
+        interval_seconds: 15.0,
+    }
+}
+
+/// A round of one target; its control held where `control` says so, and was not tried where it is `None`.
+fn round(observations: Vec<Observation>, control: Option<Outcome>) -> Round {
+    let alive = |outcome| Observation::new("10.90.0.53:53".parse().unwrap(), Source::Literal, outcome);
+    Round {
+        targets: vec![TargetRound { name: "imds".into(), kind: Kind::Imds, observations, unresolved: vec![], stale: None }],
+        controls: vec![ControlRound {
+            name: "alive".into(),
+            expect: Expect::MustReach,
+            kind: ControlKind::Tcp,
+            observations: control.map(alive).into_iter().collect(),
+            unresolved: vec![],
+        }],
+        endpoints_revision: None,
+    }
+}
+
+fn seen(outcome: Outcome) -> Observation {
+    Observation { latency_seconds: 0.002, ..Observation::new("169.254.169.254:80".parse().unwrap(), Source::Literal, outcome) }
+}
+
+fn histories() -> Histories {
+    Histories::new("b00", at(0), Duration::from_millis(17_500), ["imds".to_owned()].into_iter())
+}
+
+fn tally() -> Tally {
+    Tally { targets: vec![TargetTally::default()], rounds: 0 }
+}
+
+/// What a process that has seen nothing yet says.
+fn first_page(role: Role) -> String {
+    let (head, tally, round) = (head(role), tally(), round(vec![], None));
+    let state = State { head: &head, tally: &tally, round: &round, fresh: true };
+    match role {
+        Role::Agent => Page::new().agent(&state, &histories(), Duration::ZERO).to_owned(),
+        Role::Witness => Page::new().witness(&state).to_owned(),
+    }
+}
+
+/// What an agent says after a round that found this, `late` seconds after it.
+fn page_after(outcome: Outcome, late: u64) -> String {
+    let (head, mut tally, mut histories) = (head(Role::Agent), tally(), histories());
+    let round = round(vec![seen(outcome)], Some(Outcome::Connected));
+    round.targets[0].observations.iter().for_each(|seen| tally.targets[0].probe(seen));
+    tally.rounds = 1;
+    let judged = finding::judge(&round.targets[0], &round.controls, Attribution::Weak);
+    histories.finished(0, at(1), at(2), &round.targets[0], &judged);
+    let state = State { head: &head, tally: &tally, round: &round, fresh: late <= 17 };
+    Page::new().agent(&state, &histories, Duration::from_secs(2 + late)).to_owned()
+}
+
+fn samples(page: &str) -> impl Iterator<Item = &str> {
+    page.lines().filter(|line| !line.starts_with('#'))
+}
+
+#[test]
+fn the_documentation_lists_what_there_is() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let rows: String = METRICS
+        .iter()
+        .map(|metric| {
+            let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+            let who = match metric.role {
+                None => "both",
+                Some(Role::Agent) => "agent",
+                Some(Role::Witness) => "witness",
+            };
+            let kind = format!("{:?}", metric.kind).to_lowercase();
+            format!("| `{}` | {kind} | {labels} | {who} | {} |\n", metric.name, metric.help)
+        })
+        .collect();
+    let intro = "# Metrics\n\nWhat `/metrics` of an agent or a witness says. State is computed at the scrape from the newest round, so no series is stale; every \
+                 combination of labels is\nthere from the first scrape on, counters at 0. No address and no error text is ever a label. The PodMonitor adds `node`.\n\n\
+                 This page is made from the list in `src/show/metrics.rs` (`UPDATE=1 cargo test --test metrics`).\n\n";
+    let is = format!("{intro}| name | type | labels | who | what it says |\n| --- | --- | --- | --- | --- |\n{rows}");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &is).unwrap();
+    }
+    let was = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(was == is, "docs/metrics.md differs: run with UPDATE=1 and read the difference");
+}
+
+#[test]
+fn prometheus_own_linter_finds_nothing() {
+    for page in
+        [first_page(Role::Agent), first_page(Role::Witness), page_after(Outcome::Connected, 1), page_after(Outcome::TimedOut, 60)]
+    {
+        let mut lint =
+            Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        lint.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+        let said = lint.wait_with_output().unwrap();
+        assert!(said.status.success(), "{}\n{page}", String::from_utf8_lossy(&said.stderr));
+    }
+}
+
+#[test]
+fn each_metric_is_on_the_page_of_its_role_and_on_no_other() {
+    for role in [Role::Agent, Role::Witness] {
+        let page = if role == Role::Agent { page_after(Outcome::TimedOut, 1) } else { first_page(role) };
+        for metric in METRICS {
+            let wanted = metric.role.is_none_or(|of| of == role);
+            let untried = role == Role::Witness && metric.name == "guardprobe_control_held";
+            let there = page.contains(&format!("# TYPE {} ", metric.name)) && page.contains(&format!("# HELP {} ", metric.name));
+            assert_eq!(there, wanted && !untried, "{} for {role:?}", metric.name);
+        }
+    }
+}
+
+#[test]
+fn every_combination_starts_at_zero() {
+    let page = first_page(Role::Agent);
+    for line in samples(&page) {
+        let one = line.contains("reason=\"starting\"") || line.contains("verdict=\"inconclusive\"") || line.contains("_info{");
+        let expected = if one && !line.contains("seconds_total") { "1" } else { "0" };
+        assert_eq!(line.rsplit(' ').next(), Some(expected), "{line}");
+    }
+    for wanted in [
+        r#"guardprobe_probes_total{guard="default/guard",target="imds",family="ipv6",outcome="denied_locally"} 0"#,
+        r#"guardprobe_sentinels_total{guard="default/guard",target="imds",family="ipv4",outcome="connected"} 0"#,
+        r#"guardprobe_verdict{guard="default/guard",target="imds",verdict="breached"} 0"#,
+        r#"guardprobe_inconclusive{guard="default/guard",target="imds",reason="ending"} 0"#,
+    ] {
+        assert!(page.contains(wanted), "{wanted} is not in\n{page}");
+    }
+}
+
+#[test]
+fn no_address_is_ever_a_label() {
+    for page in [page_after(Outcome::Connected, 1), page_after(Outcome::TimedOut, 1)] {
+        for line in samples(&page) {
+            assert!(!line.contains("169.254") && !line.contains("10.90"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn state_is_that_of_the_round_and_no_round_vouches_for_blocked_for_ever() {
+    let fresh = page_after(Outcome::TimedOut, 1);
+    assert!(fresh.contains(r#"verdict="blocked"} 1"#), "{fresh}");
+    assert!(fresh.contains(r#"guardprobe_control_held{guard="default/guard",control="alive",expect="must-reach"} 1"#));
+    assert!(fresh.contains("guardprobe_probe_duration_seconds_count{guard=\"default/guard\",target=\"imds\"} 1"));
+    let stale = page_after(Outcome::TimedOut, 60);
+    assert!(stale.contains(r#"verdict="blocked"} 0"#) && stale.contains(r#"reason="local_error"} 1"#), "{stale}");
+    assert!(
+        stale.contains(r#"guardprobe_verdict_seconds_total{guard="default/guard",target="imds",verdict="blocked"} 17.5"#),
+        "{stale}"
+    );
+    let breached = page_after(Outcome::Connected, 60);
+    assert!(breached.contains(r#"guardprobe_verdict{guard="default/guard",target="imds",verdict="breached"} 1"#), "{breached}");
+    assert!(breached.contains(r#"guardprobe_breaches_total{guard="default/guard",target="imds"} 1"#));
+}
+
+#[test]
+fn a_page_that_is_used_again_says_what_a_new_one_says() {
+    let (head, tally, mut histories, mut used) = (head(Role::Agent), tally(), histories(), Page::new());
+    for (outcome, control) in
+        [(Outcome::TimedOut, Some(Outcome::Connected)), (Outcome::Connected, None), (Outcome::Refused, Some(Outcome::TimedOut))]
+    {
+        let round = round(vec![seen(outcome)], control);
+        let judged = finding::judge(&round.targets[0], &round.controls, Attribution::Weak);
+        histories.finished(0, at(1), at(2), &round.targets[0], &judged);
+        let state = State { head: &head, tally: &tally, round: &round, fresh: true };
+        let again = used.agent(&state, &histories, Duration::from_secs(3)).to_owned();
+        assert_eq!(again, Page::new().agent(&state, &histories, Duration::from_secs(3)));
+    }
+}
