@@ -2,39 +2,27 @@
 use super::address::Family;
 use super::observation::{Observation, Outcome};
 
-/// The outcomes that a probe can have: all but `skipped`, which is none.
-pub const COUNTED: [Outcome; 7] = [
-    Outcome::Connected,
-    Outcome::TimedOut,
-    Outcome::Rejected,
-    Outcome::Refused,
-    Outcome::Unreachable,
-    Outcome::DeniedLocally,
-    Outcome::LocalError,
-];
-
 /// Upper bounds of the buckets of probe durations, in seconds: a handshake in a datacentre, across one, the retransmissions of a lost
 /// SYN (1 s and more), and the default time-out with what the timer adds to it.
 pub const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 1.5, 2.6, 5.0];
 
 /// How often each outcome was seen, by family.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts([[u64; COUNTED.len()]; Family::ALL.len()]);
+pub struct Counts([[u64; Outcome::ALL.len()]; Family::ALL.len()]);
 
 impl Counts {
     /// One more; what was skipped, or kept from an earlier round, is none.
     pub fn add(&mut self, seen: &Observation) {
-        let outcome = COUNTED.iter().position(|known| *known == seen.outcome);
-        if let Some(outcome) = outcome.filter(|_| !seen.kept) {
-            self.0[seen.family as usize][outcome] += 1;
+        if seen.tried() && !seen.kept {
+            self.0[seen.family as usize][seen.outcome as usize] += 1;
         }
     }
 
-    /// Each family and outcome with its count.
+    /// Each family and outcome with its count; `skipped` is no outcome of a probe.
     pub fn each(&self) -> impl Iterator<Item = (Family, Outcome, u64)> {
-        let of =
-            |family: Family| COUNTED.iter().zip(self.0[family as usize]).map(move |(outcome, count)| (family, *outcome, count));
-        Family::ALL.into_iter().flat_map(of)
+        let outcomes = || Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Skipped);
+        let pairs = Family::ALL.into_iter().flat_map(move |family| outcomes().map(move |outcome| (family, outcome)));
+        pairs.map(|(family, outcome)| (family, outcome, self.0[family as usize][outcome as usize]))
     }
 }
 
