@@ -2,6 +2,9 @@
 //! other. Needs root and the Debian packages iproute2 and nftables; without them a test fails.
 #![allow(dead_code, reason = "each test uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a world that cannot be built is a failure")]
+pub(crate) mod agent;
+pub(crate) mod facts;
+
 use nix::sched::{CloneFlags, setns};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -89,13 +92,25 @@ impl World {
         self.run_in(&self.vpc(), Command::new("nft").arg(rules));
     }
 
-    /// A guard that drops everything that the reference policy denies, IPv6 included.
+    /// A guard that drops everything that the reference policy denies, IPv6 included: in place, or back in place, from one packet to
+    /// the next.
     pub(crate) fn guard(&self) {
-        self.nft("add table inet guard; add chain inet guard in { type filter hook input priority 0; }");
-        let to4 = "ip daddr { 169.254.169.254, 169.254.170.23, 10.96.0.1, 10.90.0.10, 10.80.0.5, 10.80.0.6 }";
-        for to in [to4, "ip6 daddr { fd00:ec2::254, fd00:ec2::23, 2001:db8::5 }"] {
-            self.nft(&format!("add rule inet guard in {to} drop"));
-        }
+        self.nft(
+            "add table inet guard; add chain inet guard in { type filter hook input priority 0; }; flush chain inet guard in;
+             add rule inet guard in ip daddr { 169.254.169.254, 169.254.170.23, 10.96.0.1, 10.90.0.10, 10.80.0.5, 10.80.0.6 } drop;
+             add rule inet guard in ip6 daddr { fd00:ec2::254, fd00:ec2::23, 2001:db8::5 } drop",
+        );
+    }
+
+    /// The guard falls, from one packet to the next.
+    pub(crate) fn unguard(&self) {
+        self.nft("flush chain inet guard in");
+    }
+
+    /// Lets one connection to the IPv4 address of IMDS through the guard, and no second one, until [`World::guard`] is called again.
+    pub(crate) fn let_one_through(&self) {
+        let to = "insert rule inet guard in ip daddr 169.254.169.254 tcp flags";
+        self.nft(&format!("{to} & syn == 0 accept; {to} & syn == syn limit rate 1/week burst 1 packets accept"));
     }
 
     pub(crate) fn run_in(&self, namespace: &str, command: &Command) -> Output {
@@ -113,6 +128,15 @@ impl World {
 
     /// As [`World::check`], with the command changed first.
     pub(crate) fn check_with(&self, args: &[&str], change: impl FnOnce(&mut Command) -> &mut Command) -> Checked {
+        let mut command = self.in_the_pod();
+        change(&mut command);
+        command.arg(env!("CARGO_BIN_EXE_guardprobe")).arg("check").args(args);
+        Checked(command.output().unwrap())
+    }
+
+    /// A command that runs in the pod, dressed as the kubelet dresses one; the program is yet to come. It becomes that program, with
+    /// the same process id.
+    pub(crate) fn in_the_pod(&self) -> Command {
         let mut command = Command::new("ip");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("GUARDPROBE_FORBIDDEN_NETNS", own_namespace());
         command
@@ -120,9 +144,7 @@ impl World {
             .env("KUBERNETES_SERVICE_PORT", "443")
             .env("GUARDPROBE_NODE", "node-1");
         command.args(["netns", "exec", &self.pod()]);
-        change(&mut command);
-        command.arg(env!("CARGO_BIN_EXE_guardprobe")).arg("check").args(args);
-        Checked(command.output().unwrap())
+        command
     }
 
     /// Gives the pod a resolver configuration: `ip netns exec` mounts it over the machine's.
@@ -165,22 +187,22 @@ impl World {
     }
 
     pub(crate) fn serve_tls(&self, address: &str, ca: &Ca) {
-        let config = ca.server();
-        self.serve(address, move |mut stream| {
-            let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let _ = connection.complete_io(&mut stream);
-            let _ = stream.read(&mut [0; 64]);
-        });
+        self.serve(address, tls(ca));
     }
 
     /// Answers `kubernetes.default.svc.cluster.local` and `vault.example` with an IPv4 address, all else with NXDOMAIN.
     pub(crate) fn serve_dns(&self) {
+        self.serve_dns_with(dns_answer);
+    }
+
+    /// A resolver that answers each query as it is told to.
+    pub(crate) fn serve_dns_with(&self, answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) {
         let address: SocketAddr = format!("{DNS}:53").parse().unwrap();
         let socket = inside(&self.vpc(), move || UdpSocket::bind(address).unwrap());
         thread::spawn(move || {
             let mut buffer = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                let _ = socket.send_to(&dns_answer(&buffer[..length]), from);
+                let _ = socket.send_to(&answer(&buffer[..length]), from);
             }
         });
     }
@@ -251,6 +273,16 @@ impl Ca {
     }
 }
 
+/// An API server, as far as a probe sees it: a handshake, then nothing.
+pub(crate) fn tls(ca: &Ca) -> impl Fn(TcpStream) + Send + Sync + 'static {
+    let config = ca.server();
+    move |mut stream| {
+        let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        let _ = connection.complete_io(&mut stream);
+        let _ = stream.read(&mut [0; 64]);
+    }
+}
+
 /// IMDSv2, as far as a probe may ask it: a token for a PUT with a TTL, 401 for anything without a token.
 pub(crate) fn imds(mut stream: TcpStream) {
     let mut buffer = [0; 2048];
@@ -264,7 +296,7 @@ pub(crate) fn imds(mut stream: TcpStream) {
     let _ = stream.write_all(answer.as_bytes());
 }
 
-fn dns_answer(query: &[u8]) -> Vec<u8> {
+pub(crate) fn dns_answer(query: &[u8]) -> Vec<u8> {
     let asked = String::from_utf8_lossy(&query[12..]).into_owned();
     let known = [
         ("\u{a}kubernetes\u{7}default\u{3}svc\u{7}cluster\u{5}local", [10, 96, 0, 1]),
@@ -283,7 +315,7 @@ fn dns_answer(query: &[u8]) -> Vec<u8> {
     answer
 }
 
-fn ip(args: &[&str]) {
+pub(crate) fn ip(args: &[&str]) {
     let output = Command::new("ip").args(args).output().expect("iproute2 is installed");
     assert!(output.status.success(), "ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
 }
