@@ -72,22 +72,15 @@ impl Life<'_> {
     }
 
     async fn sentinels(&self, period: Duration, due: Duration) -> bool {
-        // A little less than a period, so that the next one finds none on its way.
-        let budget = period.mul_f64(0.95).min(names::SENTINEL_BUDGET_MAX);
         let doors: Vec<Door> = self.prober.doors().into_iter().filter(|door| self.record.was_shut(door.target)).collect();
-        let mut tick = interval(period);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut end = pin!(sleep_until(self.clock.at(due)));
         let mut on_schedule = true;
         let (mut out, mut away) = (FuturesUnordered::new(), HashSet::new());
+        let mut tick = self.clock.at(self.clock.now().up);
         loop {
+            // In this order: those that end with their period make place for the next ones.
             tokio::select! {
-                () = &mut end => return on_schedule,
-                _ = tick.tick() => for door in &doors {
-                    if away.len() < names::TRIES_MAX && away.insert(*door) {
-                        out.push(async { (*door, self.prober.knock(*door, budget).await) });
-                    }
-                },
+                biased;
                 Some((door, seen)) = out.next() => {
                     away.remove(&door);
                     self.record.sentinel(door, &seen);
@@ -97,6 +90,17 @@ impl Life<'_> {
                         end.as_mut().reset(soon);
                     }
                 }
+                () = &mut end => return on_schedule,
+                () = sleep_until(tick) => {
+                    let now = self.clock.at(self.clock.now().up);
+                    tick = now + period;
+                    let deadline = now + period.min(names::SENTINEL_BUDGET_MAX);
+                    for door in &doors {
+                        if away.len() < names::TRIES_MAX && away.insert(*door) {
+                            out.push(async move { (*door, self.prober.knock(*door, deadline).await) });
+                        }
+                    }
+                },
             }
         }
     }

@@ -47,13 +47,18 @@ impl Attempt {
 /// The socket closes with a reset (SO_LINGER 0), so that neither side keeps state of a probe.
 pub(super) async fn connect(address: SocketAddr, budget: Duration) -> Attempt {
     let start = Instant::now();
+    connect_until(address, start, start + budget).await
+}
+
+/// As [`connect`], from `start` until then: attempts that end at the same instant cost the process one awakening.
+pub(super) async fn connect_until(address: SocketAddr, start: Instant, deadline: Instant) -> Attempt {
     let end = |ending, queued, stream| Attempt { ending, queued, latency: start.elapsed(), stream };
     let stream = match begin(address) {
         Ok(stream) => stream,
         Err(error) => return end(errno(&error), None, None),
     };
-    match timeout_at((start + budget).into(), settled(&stream)).await {
-        Err(_) if start.elapsed() > budget + names::HELD_UP => end(Ending::HeldUp, None, None),
+    match timeout_at(deadline.into(), settled(&stream)).await {
+        Err(_) if deadline.elapsed() > names::HELD_UP => end(Ending::HeldUp, None, None),
         Err(_) => end(Ending::BudgetSpent, queued(&stream), None),
         Ok(Err((ending, queued))) => end(ending, queued, None),
         Ok(Ok(())) => end(Ending::Established, None, Some(stream)),

@@ -1,5 +1,6 @@
 //! Lone tries: one connect, one SYN, no climb. Sentinels between rounds, and the tries of the startup window.
-use super::connect::connect;
+#![expect(clippy::disallowed_methods, reason = "an attempt is timed here, at the edge")]
+use super::connect::{connect, connect_until};
 use super::controls::{intercepted, must_not_connect};
 use super::pod;
 use super::round::{Around, Prober};
@@ -10,7 +11,7 @@ use guardprobe_core::model::names;
 use guardprobe_core::model::observation::{Observation, Outcome, Source};
 use guardprobe_core::model::round::ControlRound;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An address that may be tried as often as every second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,9 +36,10 @@ impl Prober {
         doors.filter(|door| is_private(door.address.ip()) && families.contains(&Family::of(door.address.ip()))).collect()
     }
 
-    /// One connect to one door, for at most `budget`.
-    pub async fn knock(&self, door: Door, budget: Duration) -> Observation {
-        connect(door.address, budget).await.observation(door.address, door.source)
+    /// One connect to one door, for as long as that.
+    pub async fn knock(&self, door: Door, deadline: tokio::time::Instant) -> Observation {
+        let start = Instant::now();
+        connect_until(door.address, start, deadline.into_std()).await.observation(door.address, door.source)
     }
 
     /// As [`Prober::knock`], for the startup window. The second value is true when something connects where nothing lives, too, so that

@@ -38,7 +38,10 @@ fn a_guard_that_falls_is_told_within_seconds_and_one_that_is_back_closes_the_bre
     assert!(answer.took < Duration::from_secs(10), "a blocking query is answered at once: {:?}", answer.took);
     let Some(Told::Open(opening)) = opened.transition.opening else { panic!("{opened:?}") };
     assert_between("the breach began", removed, opening.started, after(removed, Duration::from_secs(3)));
-    assert_eq!((opened.guard.as_str(), opened.node.as_deref(), opened.pod.as_deref()), ("default/deny", Some("node-1"), Some("agent-1")));
+    assert_eq!(
+        (opened.guard.as_str(), opened.node.as_deref(), opened.pod.as_deref()),
+        ("default/deny", Some("node-1"), Some("agent-1"))
+    );
     assert_eq!((opened.transition.verdict, opened.transition.previous_verdict), (Verdict::Breached, Verdict::Blocked));
     let page = agent.metrics();
     assert_eq!(page.verdict("imds"), "breached");
@@ -93,7 +96,10 @@ fn the_line_of_a_transition_has_these_keys_and_no_others() {
     let opening = |event: &str| &lines.iter().find(|line| line["event"] == event).unwrap()["opening"];
     let open = ["addresses", "evidence", "id", "last_connected", "layer", "started"];
     assert_eq!(keys(opening("opened")), open);
-    assert_eq!(keys(opening("closed")), ["addresses", "ended", "evidence", "id", "last_connected", "layer", "started", "transient"]);
+    assert_eq!(
+        keys(opening("closed")),
+        ["addresses", "ended", "evidence", "id", "last_connected", "layer", "started", "transient"]
+    );
 }
 
 #[test]

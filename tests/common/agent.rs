@@ -74,7 +74,9 @@ impl Agent<'_> {
     }
 
     pub(crate) fn until_it_listens(&self) {
-        eventually("the agent listens", || self.try_get("/livez").map(drop).map_err(|error| format!("{error}: {}", self.stderr())));
+        eventually("the agent listens", || {
+            self.try_get("/livez").map(drop).map_err(|error| format!("{error}: {}", self.stderr()))
+        });
     }
 
     /// The exit status, once it has ended by itself.
@@ -111,7 +113,8 @@ impl Agent<'_> {
     #[track_caller]
     pub(crate) fn line(&self, target: &str, event: Event) -> Line {
         eventually(&format!("a line that {target} is {}", event.as_str()), || {
-            let found = self.lines().into_iter().find(|line| (line.transition.target.as_str(), line.transition.event) == (target, event));
+            let found =
+                self.lines().into_iter().find(|line| (line.transition.target.as_str(), line.transition.event) == (target, event));
             found.ok_or_else(|| format!("{:?}", self.stdout()))
         })
     }

@@ -37,7 +37,7 @@ pub const LISTEN: &str = "[::]:9797";
 /// How long after a sentinel's connection the round begins that judges it.
 pub const SENTINEL_ROUND_DELAY: Duration = Duration::from_millis(100);
 /// A sentinel is one SYN: the kernel sends the second after a second.
-pub const SENTINEL_BUDGET_MAX: Duration = Duration::from_millis(950);
+pub const SENTINEL_BUDGET_MAX: Duration = Duration::from_secs(1);
 /// How often a global address is tried at most: each try may cost a port of a NAT gateway.
 pub const GLOBAL_PERIOD: Duration = Duration::from_secs(60);
 /// How long what a climb learnt holds for an address that stays open.
