@@ -156,7 +156,8 @@ fn question(query: &[u8]) -> &[u8] {
 
 #[test]
 fn a_resolver_that_lies_invents_nothing() {
-    let lies: [(&str, fn(&[u8]) -> Vec<u8>, &str); 4] = [
+    type Answer = fn(&[u8]) -> Vec<u8>;
+    let lies: [(&str, Answer, &str); 4] = [
         ("noise", |_| vec![0x5a; 60], "inconclusive: resolve_failed"),
         (
             "somebody else's answer",
