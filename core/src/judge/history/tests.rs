@@ -247,15 +247,26 @@ fn what_was_open_before_stays_open_to_the_end() {
 }
 
 #[test]
-fn a_wall_clock_set_back_does_not_end_a_breach_before_it_began() {
-    let hour_back = |seconds: f64| Moment { wall: wall(seconds) - jiff::SignedDuration::from_hours(1), ..at(seconds) };
-    let mut story = Story::new();
-    story.round(0.0, BREACHED);
-    for began in [15.0, 30.0] {
-        let blocked = target(vec![seen(A, Outcome::TimedOut)]);
-        story.0.finished(0, hour_back(began), hour_back(began + 2.5), &blocked, &judged(BLOCKED));
+fn a_wall_clock_that_is_set_changes_no_length_and_no_verdict() {
+    for hours in [-1, 1] {
+        let set = |seconds: f64| Moment { wall: wall(seconds) + jiff::SignedDuration::from_hours(hours), ..at(seconds) };
+        let mut story = Story::new();
+        story.round(0.0, BREACHED);
+        for began in [15.0, 30.0] {
+            let blocked = target(vec![seen(A, Outcome::TimedOut)]);
+            story.0.finished(0, set(began), set(began + 2.5), &blocked, &judged(BLOCKED));
+        }
+        let [record] = &story.closed()[..] else { panic!("{:?}", story.closed()) };
+        assert_eq!((record.opening.started, record.opening.last_connected, record.ended), (wall(0.25), wall(0.25), wall(15.0)));
+        assert_eq!((story.target().verdict(), story.target().totals().breaches), (Verdict::Blocked, 1));
+        let earned = story.0.earned(0, Duration::from_secs(40)).map(|time| time.as_secs_f64());
+        assert_eq!(earned, [7.5, 2.5, 30.0], "2.5 s until the first round was over, 30 s breached, 7.5 s blocked");
+        // Set again, in the midst of another breach.
+        story.0.finished(0, set(45.0), set(47.5), &target(vec![seen(A, Outcome::Connected)]), &judged(BREACHED));
+        story.round(60.0, BREACHED);
+        let open = story.target().opening().unwrap();
+        assert_eq!(open.last_connected.duration_since(open.started), jiff::SignedDuration::from_secs(15));
     }
-    assert_eq!(story.closed()[0].ended, wall(15.0));
 }
 
 #[test]
