@@ -6,6 +6,7 @@ use super::pod::Pod;
 use super::round::{Around, skipped};
 use crate::wire;
 use futures_util::future::join_all;
+use guardprobe_core::judge::control;
 use guardprobe_core::model::address::{Family, HostPort, is_link_local};
 use guardprobe_core::model::config::{Control, ControlKind, Expect};
 use guardprobe_core::model::names;
@@ -89,14 +90,13 @@ impl Controls {
 }
 
 /// Tries the places where nothing lives that belong to an open address: those configured for its port and family, else a random one.
-/// Whoever answers in a target's place answers as fast as the target did, so ten times that is long enough to wait.
 pub(super) async fn must_not_connect(
     open: SocketAddr,
     latency: Duration,
     negatives: &[(usize, Located)],
     most: Duration,
 ) -> Vec<(usize, Observation)> {
-    let wait = (latency * names::NEGATIVE_CONTROL_FACTOR).max(names::NEGATIVE_CONTROL_MIN).min(most);
+    let wait = control::patience(latency, most);
     join_all(twins(open, negatives).into_iter().map(|(index, address)| async move {
         (index, connect(address, wait).await.observation(address, guardprobe_core::model::observation::Source::Literal))
     }))

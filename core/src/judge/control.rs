@@ -1,8 +1,10 @@
 //! Controls: what they proved, each for its own family.
 use crate::model::address::{Family, is_link_local};
 use crate::model::config::{ControlKind, Expect};
+use crate::model::names;
 use crate::model::observation::{Evidence, Observation, Outcome};
 use crate::model::round::ControlRound;
+use std::time::Duration;
 
 /// What the must-not-connect control of a port and family said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +96,13 @@ pub fn negative(controls: &[ControlRound], of: &Observation) -> Negative {
     })
 }
 
+/// How long a must-not-connect control is waited for beside a target that took `latency` to connect: whoever answers in a target's place
+/// answers as fast. What a lost first SYN cost is no part of that: the kernel repeats it after whole seconds (RFC 6298, 2.1).
+pub fn patience(latency: Duration, most: Duration) -> Duration {
+    let answered_in = Duration::from_nanos(latency.subsec_nanos().into());
+    (answered_in * names::NEGATIVE_CONTROL_FACTOR).max(names::NEGATIVE_CONTROL_MIN).min(most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +114,14 @@ mod tests {
 
     fn control(expect: Expect, kind: ControlKind, observations: Vec<Observation>) -> ControlRound {
         ControlRound { name: "c".into(), expect, kind, observations, unresolved: Vec::new() }
+    }
+
+    #[test]
+    fn a_negative_control_waits_ten_times_as_long_as_the_answer_took_and_not_for_a_lost_syn() {
+        let milliseconds = Duration::from_millis;
+        for (latency, expected) in [(1, 100), (10, 100), (30, 300), (400, 2500), (1004, 100), (1030, 300), (2015, 150)] {
+            assert_eq!(patience(milliseconds(latency), milliseconds(2500)), milliseconds(expected), "{latency} ms");
+        }
     }
 
     #[test]
