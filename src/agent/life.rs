@@ -185,9 +185,11 @@ impl Life<'_> {
     }
 }
 
-/// When the next round is due: on the grid of `due` and `interval`, and not before `now`. Rounds that were missed are not made up for.
+/// When the next round is due: on the grid of `due` and `interval`. One that is late by less than an eighth of the interval is due at once:
+/// where the interval is no longer than the timeout, a round of silence ends just after the next one should begin. Rounds that were missed
+/// by more are not made up for.
 fn next(due: Duration, interval: Duration, now: Duration) -> Duration {
-    let late = now.saturating_sub(due);
+    let late = now.saturating_sub(due).saturating_sub(interval / 8);
     let missed = late.as_nanos().div_ceil(interval.as_nanos().max(1));
     due + interval * u32::try_from(missed).unwrap_or(u32::MAX)
 }
@@ -201,7 +203,9 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(next(seconds(15), seconds(15), seconds(3)), seconds(15));
         assert_eq!(next(seconds(15), seconds(15), seconds(15)), seconds(15));
-        assert_eq!(next(seconds(15), seconds(15), seconds(16)), seconds(30));
-        assert_eq!(next(seconds(15), seconds(15), seconds(76)), seconds(90));
+        assert_eq!(next(seconds(15), seconds(15), seconds(16)), seconds(15));
+        assert_eq!(next(seconds(15), seconds(15), seconds(17)), seconds(30));
+        assert_eq!(next(seconds(15), seconds(15), seconds(76)), seconds(75));
+        assert_eq!(next(seconds(15), seconds(15), seconds(78)), seconds(90));
     }
 }
