@@ -1,7 +1,7 @@
 //! Where an agent goes: the endpoints file, names, global addresses; and what it asks there.
 use super::common::agent::{IMDS, QUICK};
 use super::common::facts::{now, until};
-use super::common::{ENDPOINT, IMDS4, World, dns_answer, imds, ip};
+use super::common::{Ca, ENDPOINT, IMDS4, World, dns_answer, imds, ip};
 use guardprobe_core::model::finding::Verdict;
 use jiff::SignedDuration;
 use std::fs;
@@ -75,28 +75,35 @@ fn an_endpoints_file_that_is_no_good_is_never_blocked() {
     let many: Vec<String> = (1..=65).map(|port| format!("10.90.0.10:{port}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let half = good()[..40].to_owned();
+    // What was done to it, and what is said of that, by which one is told from the one before.
     let bad = [
-        ("half-written", half),
-        ("empty, as on a full disk", String::new()),
-        ("oversize", format!("{}{}", good(), " ".repeat(65 * 1024))),
-        ("65 addresses", endpoints("r1", &many, 0)),
-        ("loopback", endpoints("r1", &[ENDPOINT, "127.0.0.1:443"], 0)),
-        ("link-local", endpoints("r1", &[ENDPOINT, "169.254.1.1:443"], 0)),
-        ("multicast", endpoints("r1", &[ENDPOINT, "[ff02::1]:443"], 0)),
-        ("old", endpoints("r1", &[ENDPOINT], 61)),
-        ("of the future", endpoints("r1", &[ENDPOINT], -60)),
+        ("not an endpoints file", half),
+        ("the endpoints file is empty", String::new()), // as on a full disk
+        ("more than 65536 bytes", format!("{}{}", good(), " ".repeat(65 * 1024))),
+        ("holds 65 addresses", endpoints("r1", &many, 0)),
+        ("is loopback", endpoints("r1", &[ENDPOINT, "127.0.0.1:443"], 0)),
+        ("is link-local", endpoints("r1", &[ENDPOINT, "169.254.1.1:443"], 0)),
+        ("is multicast", endpoints("r1", &[ENDPOINT, "[ff02::1]:443"], 0)),
+        ("61 minutes ago", endpoints("r1", &[ENDPOINT], 61)),
+        ("in the future", endpoints("r1", &[ENDPOINT], -60)),
     ];
     mounted.swap(&good());
     let agent = world.agent(&api(&mounted));
     agent.until_verdict("kube-api", Verdict::Blocked);
-    for (what, content) in bad {
+    let stale = |why: &str| {
+        let told = until(why, || agent.target("kube-api"), |target| target.why.contains(why));
+        assert_eq!((told.verdict, told.reason.as_str()), (Verdict::Inconclusive, "stale_addresses"), "{told:?}");
+    };
+    for (why, content) in bad {
         mounted.swap(&content);
-        until(what, || agent.finding("kube-api"), |found| found == "inconclusive: stale_addresses");
-        mounted.swap(&good());
-        until("good again", || agent.finding("kube-api"), |found| found.starts_with("blocked"));
+        stale(why);
     }
     fs::remove_file(mounted.folder.join("..data")).unwrap();
-    until("gone", || agent.finding("kube-api"), |found| found == "inconclusive: stale_addresses");
+    stale("No such file");
+    let blocked = agent.lines().iter().filter(|line| line.transition.verdict == Verdict::Blocked).count();
+    assert_eq!(blocked, 1, "never blocked in between: {:?}", agent.stdout());
+    mounted.swap(&good());
+    agent.until_verdict("kube-api", Verdict::Blocked);
 }
 
 #[test]
@@ -138,14 +145,26 @@ impl Drop for Disk {
     }
 }
 
-/// An answer to the query with so many addresses that nobody asked for.
-fn many_addresses(query: &[u8]) -> Vec<u8> {
-    let mut answer = [&query[..2], &[0x81, 0x80, 0, 1, 0, 28, 0, 0, 0, 0]].concat();
+/// An answer to the query with these addresses, whatever was asked for.
+fn answer_with(query: &[u8], addresses: impl ExactSizeIterator<Item = [u8; 4]>) -> Vec<u8> {
+    let count = u8::try_from(addresses.len()).unwrap();
+    let mut answer = [&query[..2], &[0x81, 0x80, 0, 1, 0, count, 0, 0, 0, 0]].concat();
     answer.extend(question(query));
-    for last in 1..=28u8 {
-        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 203, 0, 113, last]);
+    for address in addresses {
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
+        answer.extend(address);
     }
     answer
+}
+
+/// So many addresses that nobody asked for.
+fn many_addresses(query: &[u8]) -> Vec<u8> {
+    answer_with(query, (1..29).map(|last| [203, 0, 113, last]))
+}
+
+/// More of them than fit into what a client asks for.
+fn two_hundred_addresses(query: &[u8]) -> Vec<u8> {
+    answer_with(query, (1..201).map(|last| [203, 0, 113, last]))
 }
 
 /// The question of a query: name, type and class.
@@ -157,7 +176,7 @@ fn question(query: &[u8]) -> &[u8] {
 #[test]
 fn a_resolver_that_lies_invents_nothing() {
     type Answer = fn(&[u8]) -> Vec<u8>;
-    let lies: [(&str, Answer, &str); 4] = [
+    let lies: [(&str, Answer, &str); 5] = [
         ("noise", |_| vec![0x5a; 60], "inconclusive: resolve_failed"),
         (
             "somebody else's answer",
@@ -166,6 +185,7 @@ fn a_resolver_that_lies_invents_nothing() {
         ),
         ("no such name", |query| dns_answer(&[&query[..12], b"\x01x\0\0\x01\0\x01"].concat()), "inconclusive: resolve_failed"),
         ("many addresses of others", many_addresses, "blocked"),
+        ("more than was asked for", two_hundred_addresses, "inconclusive: resolve_failed"),
     ];
     for (what, answer, expected) in lies {
         let world = World::new();
@@ -181,6 +201,25 @@ fn a_resolver_that_lies_invents_nothing() {
         let target = agent.target("vault");
         assert!(target.observations.len() <= 16 && target.opening.is_none() && target.recent.is_empty(), "{what}: {target:?}");
     }
+}
+
+#[test]
+fn somebody_elses_address_for_the_name_of_the_api_is_no_breach() {
+    let elsewhere = [10, 80, 0, 7];
+    let world = World::new();
+    world.resolver();
+    world.serve_dns_with(move |query| answer_with(query, [elsewhere].into_iter()));
+    world.guard();
+    ip(&["-n", &world.vpc(), "addr", "add", "10.80.0.7/32", "dev", "lo"]);
+    let ca = world.file("ca.crt", &world.ca.pem());
+    let agent = world.agent(&format!("{QUICK}targets: [{{name: kube-api, kind: kube-api, caFile: {ca}}}]\n"));
+    until("a host that refuses", || agent.finding("kube-api"), |found| found == "inconclusive: refused");
+    world.serve_tls("10.80.0.7:443", &Ca::new());
+    until("a host with another CA", || agent.finding("kube-api"), |found| found == "inconclusive: wrong_identity");
+    agent.rounds_later(1);
+    let target = agent.target("kube-api");
+    assert!(target.opening.is_none() && target.recent.is_empty(), "{target:?}");
+    assert_eq!(agent.metrics().of("guardprobe_breaches_total", "kube-api"), 0.0);
 }
 
 #[test]

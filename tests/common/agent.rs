@@ -210,7 +210,9 @@ impl Drop for Agent<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("standard error of the agent:\n{}\nits lines:\n{}", self.stderr(), self.stdout().join("\n"));
+            let (stderr, stdout) = (self.stderr(), self.stdout());
+            let last = &stdout[stdout.len().saturating_sub(20)..];
+            eprintln!("standard error of the agent:\n{stderr}\nits last lines:\n{}", last.join("\n"));
         }
     }
 }
