@@ -155,6 +155,21 @@ mod tests {
             assert_eq!((fresh.verdict, fresh.head.age_seconds), (finding.verdict(), 17.0));
             let old = as_of(report, Duration::from_secs(18), Duration::from_secs(17));
             assert_eq!((old.verdict, old.targets[0].verdict), (shown, shown));
+            assert_eq!(super::shown(&histories.all()[0], true), (finding.verdict(), finding.reason()));
+            assert_eq!(super::shown(&histories.all()[0], false), (old.verdict, old.targets[0].reason));
+        }
+    }
+
+    #[test]
+    fn every_control_is_told_with_what_it_saw_and_whether_it_held() {
+        let histories =
+            Histories::new("b00", Moment { wall: head().started, up: Duration::ZERO }, Duration::ZERO, std::iter::empty());
+        for (outcome, held) in [(None, None), (Some(Outcome::TimedOut), Some(true)), (Some(Outcome::Connected), Some(false))] {
+            let report = agent(head(), &histories, &round(vec![], outcome));
+            assert_eq!(report.controls.len(), 1);
+            let told = &report.controls[0];
+            assert_eq!((told.name.as_str(), told.expect, told.held), ("nowhere", Expect::MustNotConnect, held));
+            assert_eq!(told.observations.first().map(|seen| seen.outcome), outcome);
         }
     }
 

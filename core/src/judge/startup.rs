@@ -151,6 +151,28 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_stays_listed_keeps_its_count_and_is_listed_once() {
+        let mut startup = started();
+        startup.control_held(at(1));
+        tries(&mut startup, 9, Outcome::TimedOut);
+        startup.list(0, &[A.parse().unwrap(), "[fd00:ec2::254]:80".parse().unwrap()]);
+        startup.list(0, &[A.parse().unwrap()]);
+        tries(&mut startup, 1, Outcome::TimedOut);
+        assert!(startup.settled());
+    }
+
+    #[test]
+    fn an_address_that_did_not_connect_goes_on_in_a_hurry() {
+        let mut startup = started();
+        let (a, b) = (A.parse().unwrap(), "[fd00:ec2::254]:80".parse().unwrap());
+        startup.list(0, &[a, b]);
+        startup.tried(0, a, at(1), Outcome::Connected, true);
+        assert!(startup.has_connected(0, a));
+        assert!(!startup.has_connected(0, b), "its neighbour did");
+        assert!(!startup.has_connected(1, B.parse().unwrap()));
+    }
+
+    #[test]
     fn what_connected_last_is_open_and_what_ever_did_is_remembered() {
         let mut startup = started();
         let a = A.parse().unwrap();

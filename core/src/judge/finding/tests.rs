@@ -134,6 +134,13 @@ fn rule_2_a_proven_identity_is_a_breach_all_the_same() {
 }
 
 #[test]
+fn among_equals_the_breach_that_no_interception_blurs_is_told() {
+    let real = |address| open_with(address, Evidence::Identified, Some(Identity::Proven));
+    let blurred = nowhere("198.51.100.7:443", Outcome::Connected);
+    expect(&target(Kind::KubeApi, vec![real(V4), real(V6)]), &[blurred], "breached: identified", 1);
+}
+
+#[test]
 fn rule_2_the_negative_control_speaks_for_its_own_port_and_family_only() {
     for elsewhere in ["198.51.100.7:80", "[100::7]:443"] {
         expect(&tcp(vec![seen(V4, Outcome::Connected)]), &[nowhere(elsewhere, Outcome::Connected)], "breached: connected", 1);

@@ -237,6 +237,33 @@ fn what_connects_after_the_process_was_asked_to_end_is_no_page() {
 }
 
 #[test]
+fn a_sentinel_after_the_process_was_asked_to_end_leaves_no_record() {
+    let mut story = Story::new();
+    story.round(0.0, BLOCKED);
+    story.0.asked_to_end(at(10.0));
+    story.sentinel(11.0);
+    assert_eq!(story.round(11.5, BLOCKED), None);
+    assert_eq!((story.target().totals().transients, story.closed().len()), (0, 0));
+}
+
+#[test]
+fn the_rule_of_the_newest_round_is_told() {
+    let mut story = Story::new();
+    assert_eq!(story.target().rule(), 0);
+    assert!(story.target().why().contains("startup window"), "{}", story.target().why());
+    let told = story.round(0.0, BLOCKED).unwrap();
+    assert_eq!((story.target().rule(), story.target().why(), told.why.as_str()), (7, "because", "because"));
+}
+
+#[test]
+fn an_opening_remembers_as_many_addresses_as_a_target_can_have() {
+    let mut story = Story::new();
+    let open = |last: usize| seen(&format!("10.90.{}.{}:443", last / 250, last % 250), Outcome::Connected);
+    story.round_of(0.0, BREACHED, (0..names::TRACKED_MAX + 1).map(open).collect());
+    assert_eq!(story.target().opening().unwrap().addresses.len(), names::TRACKED_MAX);
+}
+
+#[test]
 fn what_was_open_before_stays_open_to_the_end() {
     let mut story = Story::new();
     story.round(0.0, BREACHED);
