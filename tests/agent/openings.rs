@@ -19,6 +19,28 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn a_sentinel_sees_a_guard_fall_long_before_the_next_round_and_leaves_an_open_door_alone() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    let shut = "{name: vault, kind: tcp, addresses: [\"10.80.0.5:8200\"]}";
+    let targets = format!("targets: [{{name: imds, kind: imds}}, {shut}]\n");
+    let agent =
+        world.agent(&format!("guard: default/deny\ninterval: 10m\ntimeout: 1100ms\nsentinel: 500ms\nstartup: 0s\n{targets}"));
+    agent.until_verdict("imds", Verdict::Blocked);
+    let removed = now();
+    world.nft("insert rule inet guard in ip daddr 169.254.169.254 accept");
+    let opened = agent.line("imds", Event::Opened);
+    assert_between("the line was written", removed, opened.transition.time, after(removed, Duration::from_secs(2)));
+
+    let sentinels = |target| agent.metrics().values("guardprobe_sentinels_total", &[("target", target)]).iter().sum::<f64>();
+    until("its round has ended", || agent.rounds(), |rounds| *rounds == 2);
+    let (at_open, at_shut) = (sentinels("imds"), sentinels("vault"));
+    until("sentinels go on where it is shut", || sentinels("vault"), |count| *count >= at_shut + 3.0);
+    assert_eq!(sentinels("imds"), at_open, "in a breach packets arrive");
+}
+
+#[test]
 fn a_guard_that_falls_is_told_within_seconds_and_one_that_is_back_closes_the_breach() {
     let world = World::new();
     world.populate();
