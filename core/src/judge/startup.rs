@@ -82,6 +82,7 @@ mod tests {
 
     const A: &str = "169.254.169.254:80";
     const B: &str = "10.96.0.1:443";
+    const C: &str = "[fd00:ec2::254]:80";
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -142,7 +143,7 @@ mod tests {
         let mut startup = started();
         startup.control_held(at(1));
         tries(&mut startup, 10, Outcome::TimedOut);
-        startup.list(1, &[B.parse().unwrap(), "[fd00:ec2::254]:80".parse().unwrap()]);
+        startup.list(1, &[B.parse().unwrap(), C.parse().unwrap()]);
         assert!(!startup.settled());
         startup.list(1, &[]);
         assert!(startup.settled(), "a target that has nothing to be tried goes with the others");
@@ -155,7 +156,7 @@ mod tests {
         let mut startup = started();
         startup.control_held(at(1));
         tries(&mut startup, 9, Outcome::TimedOut);
-        startup.list(0, &[A.parse().unwrap(), "[fd00:ec2::254]:80".parse().unwrap()]);
+        startup.list(0, &[A.parse().unwrap(), C.parse().unwrap()]);
         startup.list(0, &[A.parse().unwrap()]);
         tries(&mut startup, 1, Outcome::TimedOut);
         assert!(startup.settled());
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn an_address_that_did_not_connect_goes_on_in_a_hurry() {
         let mut startup = started();
-        let (a, b) = (A.parse().unwrap(), "[fd00:ec2::254]:80".parse().unwrap());
+        let (a, b) = (A.parse().unwrap(), C.parse().unwrap());
         startup.list(0, &[a, b]);
         startup.tried(0, a, at(1), Outcome::Connected, true);
         assert!(startup.has_connected(0, a));
