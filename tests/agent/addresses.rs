@@ -75,7 +75,7 @@ fn an_endpoints_file_that_is_no_good_is_never_blocked() {
     let many: Vec<String> = (1..=65).map(|port| format!("10.90.0.10:{port}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let half = good()[..40].to_owned();
-    // What was done to it, and what is said of that, by which one is told from the one before.
+    // What is said of it, and what was done to it.
     let bad = [
         ("not an endpoints file", half),
         ("the endpoints file is empty", String::new()), // as on a full disk
@@ -94,14 +94,16 @@ fn an_endpoints_file_that_is_no_good_is_never_blocked() {
         let told = until(why, || agent.target("kube-api"), |target| target.why.contains(why));
         assert_eq!((told.verdict, told.reason.as_str()), (Verdict::Inconclusive, "stale_addresses"), "{told:?}");
     };
-    for (why, content) in bad {
-        mounted.swap(&content);
+    for (why, content) in &bad {
+        mounted.swap(content);
         stale(why);
+        mounted.swap(&good());
+        agent.until_verdict("kube-api", Verdict::Blocked);
     }
     fs::remove_file(mounted.folder.join("..data")).unwrap();
     stale("No such file");
     let blocked = agent.lines().iter().filter(|line| line.transition.verdict == Verdict::Blocked).count();
-    assert_eq!(blocked, 1, "never blocked in between: {:?}", agent.stdout());
+    assert_eq!(blocked, 1 + bad.len(), "blocked when the file is good, and never in between: {:?}", agent.stdout());
     mounted.swap(&good());
     agent.until_verdict("kube-api", Verdict::Blocked);
 }
