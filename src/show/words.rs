@@ -141,6 +141,10 @@ pub fn doubt(word: Doubt) -> Words {
         Doubt::Starting => {
             words("The window after process start is still open; the guard may be on its way.", "Wait for the end of the window.")
         }
+        Doubt::MissingAddresses => words(
+            "The API has an address that this agent has not tried for minutes.",
+            "Check that the agent mounts the endpoints ConfigMap, and that its kubelet syncs it.",
+        ),
         Doubt::Ending => words(
             "It connects, but only since this process was asked to end; its rules may be gone before it is.",
             "Nothing: this is no breach. The next pod on this node will tell.",

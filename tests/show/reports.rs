@@ -1,5 +1,5 @@
 //! Reports to look at, one for each situation that a reader meets.
-use guardprobe_core::model::config::{Expect, Kind};
+use guardprobe_core::model::config::{ControlKind, Expect, Kind};
 use guardprobe_core::model::finding::{Attribution, Doubt, Finding, Verdict};
 use guardprobe_core::model::names::REPORT_SCHEMA;
 use guardprobe_core::model::observation::{Evidence, Identity, Layer, Observation, Outcome, Source};
@@ -109,7 +109,7 @@ fn service(seen: Observation) -> Observation {
 }
 
 fn control(name: &str, expect: Expect, held: Option<bool>, observations: Vec<Observation>) -> ControlReport {
-    ControlReport { name: name.into(), expect, held, observations }
+    ControlReport { name: name.into(), expect, kind: ControlKind::Tcp, held, observations }
 }
 
 fn dns() -> ControlReport {

@@ -186,6 +186,12 @@ fn attribution(target: &TargetRound, controls: &[ControlRound]) -> Attribution {
     weakest.filter(|_| !only_services).unwrap_or(Attribution::Weak)
 }
 
+/// How well it is proved that one address is blocked, without a witness; `None`: it is not.
+pub fn alone(seen: &Observation, controls: &[ControlRound]) -> Option<Attribution> {
+    let shut = matches!(seen.outcome, Outcome::TimedOut | Outcome::Rejected | Outcome::Unreachable);
+    shut.then(|| address_attribution(seen, controls))
+}
+
 fn address_attribution(seen: &Observation, controls: &[ControlRound]) -> Attribution {
     match seen.outcome {
         Outcome::Rejected if !seen.service => Attribution::Rejected,

@@ -2,7 +2,14 @@
 pub mod attempt;
 pub mod control;
 mod earned;
+pub mod election;
 pub mod finding;
+pub mod fleet;
+pub mod heard;
 pub mod history;
+pub mod incidents;
+pub mod notice;
+pub mod placement;
 pub mod report;
 pub mod startup;
+pub mod warnings;

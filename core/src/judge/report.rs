@@ -43,6 +43,7 @@ fn controls(round: &Round) -> Vec<ControlReport> {
     let report = |seen: &ControlRound| ControlReport {
         name: seen.name.clone(),
         expect: seen.expect,
+        kind: seen.kind,
         held: control::held(seen),
         observations: seen.observations.clone(),
     };

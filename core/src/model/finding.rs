@@ -95,11 +95,13 @@ pub enum Doubt {
     Starting,
     /// It connects, but only since this process was asked to end: its rules may be gone before it is.
     Ending,
+    /// An agent has not tried an address of the API for minutes that the reporter knows of. Only the reporter can know.
+    MissingAddresses,
 }
 
 impl Doubt {
     /// All of them.
-    pub const ALL: [Doubt; 12] = [
+    pub const ALL: [Doubt; 13] = [
         Doubt::WrongIdentity,
         Doubt::Intercepted,
         Doubt::LocalError,
@@ -112,6 +114,7 @@ impl Doubt {
         Doubt::Unproved,
         Doubt::Starting,
         Doubt::Ending,
+        Doubt::MissingAddresses,
     ];
 
     /// The word for it in reports and labels.
@@ -129,6 +132,7 @@ impl Doubt {
             Doubt::Unproved => "unproved",
             Doubt::Starting => "starting",
             Doubt::Ending => "ending",
+            Doubt::MissingAddresses => "missing_addresses",
         }
     }
 }

@@ -7,6 +7,12 @@ pub const REPORT_SCHEMA: &str = "guardprobe.report/v1";
 /// Schema id of the line that an agent writes for each transition.
 pub const TRANSITION_SCHEMA: &str = "guardprobe.transition/v1";
 
+/// Schema id of what the reporter says of the whole fleet.
+pub const FLEET_SCHEMA: &str = "guardprobe.fleet/v1";
+
+/// Schema id of the line that a reporter writes for each transition of its fleet.
+pub const INCIDENT_SCHEMA: &str = "guardprobe.incident/v1";
+
 /// Length of one round when the configuration says nothing.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 /// Connect budget of one probe in a round. 2.5 s holds at least two SYNs on every kernel (retransmit after 1 s), so that one lost
@@ -133,3 +139,106 @@ pub const REACH_PATH: &str = "/v1/reach";
 pub const NODE_HEADER: &str = "guardprobe-node";
 /// Names the network namespace that nothing may be probed from.
 pub const FORBIDDEN_NETNS: &str = "GUARDPROBE_FORBIDDEN_NETNS";
+
+/// The label of agent and witness pods that names their guard; its namespace is the pod's.
+pub const GUARD_LABEL: &str = "guardprobe.dev/guard";
+/// The label of agent and witness pods that says which of the two they are.
+pub const ROLE_LABEL: &str = "guardprobe.dev/role";
+/// The label of everything that the reporter writes, with the value [`MANAGER`].
+pub const MANAGER_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Who writes it: also the field manager of server-side apply, and the controller that Events name.
+pub const MANAGER: &str = "guardprobe-reporter";
+/// The annotation of our Events that holds what they are about, as JSON.
+pub const RECORD_ANNOTATION: &str = "guardprobe.dev/record";
+/// The ConfigMap that holds the endpoints file, one in each namespace with a guard.
+pub const ENDPOINTS_CONFIG_MAP: &str = "guardprobe-endpoints";
+/// The key of the endpoints file in it.
+pub const ENDPOINTS_KEY: &str = "endpoints.json";
+/// The Lease that elects who writes.
+pub const LEASE: &str = "guardprobe-reporter";
+/// Where Events about Nodes, which have no namespace, belong: elsewhere the API server refuses them.
+pub const NODE_EVENTS_NAMESPACE: &str = "default";
+/// Where the Service of the API server is, and its EndpointSlices.
+pub const API_SERVICE: (&str, &str) = ("default", "kubernetes");
+
+/// Where a reporter listens for Prometheus, for the kubelet, and for agents whose control it is.
+pub const REPORTER_LISTEN: &str = "[::]:9798";
+/// Where it tells the fleet: the map of open doors is not for the network.
+pub const FLEET_LISTEN: &str = "127.0.0.1:9799";
+/// Connections that a reporter's listener holds in all: thousands of agents use it as their control.
+pub const REPORTER_CONNECTIONS_MAX: usize = 1024;
+
+/// A report is stale after so long, or three intervals if that is longer.
+pub const STALE: Duration = Duration::from_secs(90);
+/// A report is stale after so many of its intervals, or [`STALE`] if that is longer.
+pub const STALE_INTERVALS: u32 = 3;
+/// For how long a missing report is excused: a new node, one that is not ready, one that is going.
+pub const GRACE: Duration = Duration::from_secs(10 * 60);
+/// For how long a reporter that has just started calls nobody uncovered.
+pub const GRACE_AT_START: Duration = Duration::from_secs(2 * 60);
+/// Inconclusive for that long is worth an Event.
+pub const UNPROVEN: Duration = Duration::from_secs(10 * 60);
+/// Two agents on one node for that long, or agents that differ, are no rollout any more.
+pub const SETTLED: Duration = Duration::from_secs(5 * 60);
+/// An incident that ended no longer ago than this is reopened by a new breach.
+pub const REOPEN: Duration = Duration::from_secs(10 * 60);
+/// For how long the agents may lack an address of the API that the reporter knows: the kubelet's sync takes about a minute.
+pub const ADDRESSES_MISSING: Duration = Duration::from_secs(3 * 60);
+/// For how long a round of a witness speaks for what it reached.
+pub const WITNESSED: Duration = Duration::from_secs(150);
+/// So many boots of an agent in a row that ended in `starting`, while the target could be reached, are a breach.
+pub const EXPOSED_BOOTS: u32 = 3;
+
+/// How many bytes of a report are read. One with two targets has about 4 KiB; the largest configuration gives less than 1 MiB.
+pub const REPORT_MAX_BYTES: usize = 1024 * 1024;
+/// How many observations a target or control of a report may have: all addresses of an endpoints file and of the configuration, each
+/// name with as many as are tried.
+pub const OBSERVATIONS_MAX: usize = ENDPOINTS_MAX_ADDRESSES + ADDRESSES_MAX * NAME_ADDRESSES_MAX;
+/// How many agents are being connected to at once.
+pub const CONNECTING_MAX: usize = 64;
+/// How long the connection to an agent may take.
+pub const AGENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much longer than the wait an agent's answer may take.
+pub const AGENT_ANSWER_SLACK: Duration = Duration::from_secs(10);
+/// The shortest and the longest rest before an agent is asked again that did not answer.
+pub const AGENT_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The shortest time between two answers of one agent that are looked at: one that answers faster is slowed down.
+pub const AGENT_PERIOD_MIN: Duration = Duration::from_millis(100);
+
+/// How long after the first news of a breach its Event is written: notes cannot be changed, and more doors may follow at once.
+pub const SETTLE: Duration = Duration::from_millis(250);
+/// How long after many nodes changed at once the Event that says so is written, for the same reason.
+pub const BURST_SETTLE: Duration = Duration::from_millis(500);
+/// Within what time changes of many nodes are one thing.
+pub const BURST_WINDOW: Duration = Duration::from_secs(60);
+/// "Many nodes" are more than this many …
+pub const MANY_NODES: usize = 5;
+/// … and more than this share of the guard's nodes, in percent.
+pub const MANY_PERCENT: usize = 10;
+/// How many Events about single nodes may be written at once …
+pub const EVENT_BURST: u32 = 20;
+/// … and how many a second after that.
+pub const EVENTS_PER_SECOND: f64 = 1.0;
+/// How often an Event of something that lasts is renewed. An update also renews its time to live.
+pub const EVENT_RENEWAL: Duration = Duration::from_secs(5 * 60);
+/// Transient openings of one target on one node are worth one Event in this time.
+pub const TRANSIENT_PERIOD: Duration = Duration::from_secs(10 * 60);
+/// What the API server keeps of Events at least, by default (an hour), less what its clock may differ.
+pub const EVENTS_KEPT: Duration = Duration::from_secs(50 * 60);
+/// The longest note of an Event, in bytes.
+pub const NOTE_MAX_BYTES: usize = 1024;
+/// How long a call to the API server may take.
+pub const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a Lease is good for without renewal, as other electors see it.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// How long after its last renewal a leader still acts as one: less than the lease is good for.
+pub const LEASE_DEADLINE: Duration = Duration::from_secs(10);
+/// How often the Lease is looked at.
+pub const LEASE_PERIOD: Duration = Duration::from_secs(2);
+/// How often the endpoints ConfigMap is written when nothing has changed: far more often than agents take it to be old.
+pub const ENDPOINTS_RENEWAL: Duration = Duration::from_secs(10 * 60);
+/// How many rows a page of the fleet has, unless asked otherwise, and at most.
+pub const FLEET_PAGE: usize = 1000;
+/// How many guards one reporter looks after.
+pub const GUARDS_MAX: usize = 64;

@@ -1,5 +1,5 @@
 //! The report: an agent's newest round with its verdicts, schema `guardprobe.report/v1`.
-use super::config::{Expect, Kind};
+use super::config::{ControlKind, Expect, Kind};
 use super::finding::{Reason, Verdict};
 use super::observation::{Evidence, Layer, Observation};
 use jiff::Timestamp;
@@ -176,6 +176,8 @@ pub struct ControlReport {
     pub name: String,
     /// What it must do.
     pub expect: Expect,
+    /// How it was asked.
+    pub kind: ControlKind,
     /// Whether it did; null when it was not tried.
     pub held: Option<bool>,
     /// What each probe saw.

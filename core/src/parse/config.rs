@@ -35,10 +35,13 @@ pub fn parse(text: &str, namespace: &str) -> Result<Config, Problems> {
 /// # Errors
 /// As [`parse`], and for bytes that are no UTF-8.
 pub fn parse_bytes(bytes: &[u8], namespace: &str) -> Result<Config, Problems> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => parse(text, namespace),
-        Err(error) => Err(Problems::one(end_of(&bytes[..error.valid_up_to()]), "a byte that is no UTF-8: expected UTF-8 text")),
-    }
+    parse(utf8(bytes)?, namespace)
+}
+
+/// The text of a file.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Problems> {
+    std::str::from_utf8(bytes)
+        .map_err(|error| Problems::one(end_of(&bytes[..error.valid_up_to()]), "a byte that is no UTF-8: expected UTF-8 text"))
 }
 
 /// The place after these bytes, which are UTF-8.

@@ -1,0 +1,361 @@
+use super::*;
+use crate::model::config::Kind;
+use crate::model::finding::Finding;
+
+const NODE: &str = "uid-of-n1";
+
+fn at(seconds: i64) -> Timestamp {
+    "2026-03-01T12:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
+}
+
+fn place() -> Place {
+    Place { guard: "default/deny".parse().unwrap(), node: "n1".into(), node_uid: NODE.into(), target: "imds".into() }
+}
+
+fn opening(id: &str, started: i64, last: i64) -> Opening {
+    let address = "169.254.169.254:80".parse().unwrap();
+    Opening {
+        id: id.into(),
+        started: at(started),
+        last_connected: at(last),
+        layer: Layer::Tcp,
+        evidence: Evidence::Connected,
+        addresses: vec![address],
+    }
+}
+
+fn closed(id: &str, started: i64, ended: i64) -> ClosedOpening {
+    ClosedOpening { opening: opening(id, started, ended), ended: at(ended), transient: false }
+}
+
+fn transient(id: &str, started: i64) -> ClosedOpening {
+    ClosedOpening { transient: true, ..closed(id, started, started) }
+}
+
+/// What agents say, one after the other, and what comes of it. Seconds are those of the agent's clock; this process began at `began`.
+struct Told {
+    incidents: Incidents,
+    began: i64,
+    changes: Vec<String>,
+}
+
+/// A report: who says it, when its round began, and what.
+struct Says {
+    boot: &'static str,
+    pod: &'static str,
+    started: i64,
+    finding: Finding,
+    since: i64,
+    opening: Option<Opening>,
+    recent: Vec<ClosedOpening>,
+    exposure: f64,
+}
+
+const BLOCKED: Finding = Finding::Blocked(Attribution::Silence);
+const BREACHED: Finding = Finding::Breached(Evidence::Connected);
+const STARTING: Finding = Finding::Inconclusive(Doubt::Starting);
+
+fn says(boot: &'static str, started: i64, finding: Finding) -> Says {
+    Says { boot, pod: "pod-1", started, finding, since: 0, opening: None, recent: vec![], exposure: 0.0 }
+}
+
+impl Says {
+    fn open(self, opening: Opening) -> Self {
+        Says { opening: Some(opening), ..self }
+    }
+    /// Newest first, as in a report.
+    fn recent(self, recent: Vec<ClosedOpening>) -> Self {
+        Says { recent, ..self }
+    }
+    fn since(self, since: i64) -> Self {
+        Says { since, ..self }
+    }
+}
+
+impl Told {
+    fn new(began: i64) -> Self {
+        Told { incidents: Incidents::new(Duration::ZERO), began, changes: vec![] }
+    }
+
+    fn hear(&mut self, says: Says) -> &mut Self {
+        let heading = Heading {
+            boot: says.boot.into(),
+            round: 1,
+            version: "0".into(),
+            config_hash: "c".into(),
+            endpoints_revision: None,
+            interval: Duration::from_secs(15),
+            age: Duration::from_secs(1),
+            started: at(says.started),
+            finished: at(says.started + 2),
+        };
+        let target = HeardTarget {
+            name: "imds".into(),
+            kind: Kind::Imds,
+            verdict: if says.opening.is_some() { Verdict::Breached } else { says.finding.verdict() },
+            reason: says.finding.reason(),
+            since: at(says.since),
+            opening: says.opening,
+            recent: says.recent,
+            startup_exposure: Duration::from_secs_f64(says.exposure),
+            addresses: vec![],
+            skipped: vec![],
+        };
+        let heard = Heard { heading, targets: vec![target] };
+        let now = Duration::from_secs((says.started + 3 - self.began).try_into().unwrap());
+        let hearing = Hearing { place: &Place { target: String::new(), ..place() }, pod: says.pod, heard: &heard, now };
+        let changes = self.incidents.hear(&hearing, |_| Some(Attribution::Silence));
+        self.note(changes);
+        self
+    }
+
+    fn note(&mut self, changes: Vec<Change>) {
+        self.changes.extend(changes.into_iter().map(|change| {
+            let Changed::Incident { incident } = change.what else { panic!("{change:?}") };
+            let since = |at: Timestamp| at.duration_since(self::at(0)).as_secs();
+            let end = incident.end.map(|end| format!("-{} {}", since(end.at), end.how.as_str())).unwrap_or_default();
+            let event = serde_json::to_value(change.event).unwrap();
+            format!("{} {} {}{end}", event.as_str().unwrap(), incident.id, since(incident.started))
+        }));
+    }
+
+    /// What came of it, since it was asked last.
+    #[track_caller]
+    fn came(&mut self, expected: &[&str]) -> &mut Self {
+        assert_eq!(std::mem::take(&mut self.changes), expected);
+        self
+    }
+}
+
+#[test]
+fn a_breach_is_opened_once_and_closed_with_its_true_end() {
+    let breach = || says("a", 100, BREACHED).open(opening("a.1", 99, 101));
+    Told::new(0)
+        .hear(says("a", 80, BLOCKED))
+        .came(&[])
+        .hear(breach())
+        .came(&["opened a.1 99"])
+        .hear(breach())
+        .hear(says("a", 115, BLOCKED).open(opening("a.1", 99, 103)))
+        .came(&[])
+        .hear(says("a", 130, BLOCKED).since(115).recent(vec![closed("a.1", 99, 115)]))
+        .came(&["closed a.1 99-115 blocked"])
+        .hear(says("a", 145, BLOCKED).since(115).recent(vec![closed("a.1", 99, 115)]))
+        .came(&[]);
+}
+
+#[test]
+fn another_breach_within_ten_minutes_is_the_same_incident_and_a_later_one_is_not() {
+    let recent = |more: Vec<ClosedOpening>| [more, vec![closed("a.1", 99, 115)]].concat();
+    let mut told = Told::new(0);
+    told.hear(says("a", 130, BLOCKED).recent(recent(vec![]))).came(&["opened a.1 99", "closed a.1 99-115 blocked"]);
+    told.hear(says("a", 700, BREACHED).open(opening("a.2", 700, 700)).recent(recent(vec![]))).came(&["reopened a.1 99"]);
+    let second = closed("a.2", 700, 715);
+    told.hear(says("a", 730, BLOCKED).recent(recent(vec![second.clone()]))).came(&["closed a.1 99-715 blocked"]);
+    told.hear(says("a", 1400, BREACHED).open(opening("a.3", 1400, 1400)).recent(recent(vec![second]))).came(&["opened a.3 1400"]);
+    assert_eq!(told.incidents.all().count(), 2, "the first one may yet have to be told");
+}
+
+#[test]
+fn a_new_boot_goes_on_with_the_incident_unless_it_was_blocked_before() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+    told.hear(says("b", 110, STARTING)).came(&[]);
+    told.hear(says("b", 140, BREACHED).open(opening("b.1", 112, 140))).came(&["changed a.1 99"]);
+    told.hear(says("b", 170, BLOCKED).recent(vec![closed("b.1", 112, 155)])).came(&["closed a.1 99-155 blocked"]);
+    // The same, but the guard is back before the new boot connects.
+    let mut told = Told::new(0);
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+    told.hear(says("b", 140, BLOCKED).since(142)).came(&[]);
+    told.hear(says("b", 140, BLOCKED).since(142)).came(&[]);
+    told.hear(says("b", 155, BLOCKED).since(142)).came(&["closed a.1 99-142 blocked"]);
+}
+
+#[test]
+fn one_blocked_round_of_a_new_boot_and_an_inconclusive_one_close_nothing() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+    told.hear(says("b", 140, BLOCKED).since(142)).came(&[]);
+    told.hear(says("b", 155, Finding::Inconclusive(Doubt::ControlFailed)).since(157)).came(&[]);
+    told.hear(says("b", 170, BLOCKED).since(172)).came(&[]);
+    told.hear(says("b", 185, BREACHED).open(opening("b.1", 185, 186))).came(&["changed a.1 99"]);
+}
+
+#[test]
+fn another_pod_that_is_blocked_does_not_close_what_one_has_open() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+    let other = |started| Says { pod: "pod-2", ..says("z", started, BLOCKED).since(50) };
+    told.hear(other(110)).hear(other(125)).came(&[]);
+    told.incidents.pod_gone("pod-1");
+    told.hear(other(140)).came(&["closed a.1 99-101 blocked"]);
+}
+
+#[test]
+fn what_came_and_went_while_nobody_asked_is_told_late_and_only_once() {
+    let short = || says("a", 130, BLOCKED).since(105).recent(vec![closed("a.1", 100, 102)]);
+    Told::new(120).hear(short()).came(&["opened a.1 100", "closed a.1 100-102 blocked"]).hear(short()).came(&[]);
+    // Too long ago: who came before has told it.
+    let old = says("a", 5000, BLOCKED).since(105).recent(vec![closed("a.1", 100, 102)]);
+    Told::new(4990).hear(old).came(&[]);
+    // But nobody had come before for an hour and a half.
+    let old = says("a", 5000, BLOCKED).since(105).recent(vec![closed("a.1", 100, 102)]);
+    let mut told = Told::new(4990);
+    told.incidents = Incidents::new(Duration::from_secs(5400));
+    told.hear(old).came(&["opened a.1 100", "closed a.1 100-102 blocked"]);
+}
+
+#[test]
+fn one_that_was_over_before_the_open_one_began_is_a_story_of_its_own() {
+    let mut told = Told::new(2000);
+    let now = says("a", 2001, BREACHED).open(opening("a.2", 1990, 2001)).recent(vec![closed("a.1", 100, 102)]);
+    told.hear(now).came(&["opened a.1 100", "closed a.1 100-102 blocked", "opened a.2 1990"]);
+    let mut told = Told::new(2000);
+    let mut open = Tracked::new_for_test("a.2", 1990);
+    open.incident.place = place();
+    told.incidents.rebuild(open.incident);
+    let now = says("a", 2001, BREACHED).open(opening("a.2", 1990, 2001)).recent(vec![closed("a.1", 100, 102)]);
+    told.hear(now).came(&["opened a.1 100", "closed a.1 100-102 blocked", "changed a.2 1990"]);
+}
+
+impl Tracked {
+    fn new_for_test(id: &str, started: i64) -> Self {
+        let incident = Incident {
+            id: id.into(),
+            place: place(),
+            started: at(started),
+            last_connected: at(started),
+            layer: Layer::Tcp,
+            evidence: Evidence::Connected,
+            doors: vec![],
+            openings: 1,
+            reopened: 0,
+            end: None,
+        };
+        Tracked { incident, learnt: Duration::ZERO, ended: None, live: BTreeMap::new() }
+    }
+}
+
+fn rebuilt(end: Option<i64>) -> Incident {
+    let end = end.map(|end| End { at: at(end), how: Ending::Blocked, attribution: None });
+    Incident { end, ..Tracked::new_for_test("a.1", 99).incident }
+}
+
+#[test]
+fn a_reporter_that_starts_goes_on_with_what_its_events_say() {
+    let mut told = Told::new(150);
+    told.incidents.rebuild(rebuilt(None));
+    told.hear(says("a", 160, BLOCKED).open(opening("a.1", 99, 103))).hear(says("a", 175, BREACHED).open(opening("a.1", 99, 176)));
+    told.changes.retain(|change| !change.starts_with("changed"));
+    told.came(&[]);
+    told.hear(says("a", 190, BLOCKED).recent(vec![closed("a.1", 99, 180)])).came(&["closed a.1 99-180 blocked"]);
+    // It closed while no reporter lived.
+    let mut told = Told::new(200);
+    told.incidents.rebuild(rebuilt(None));
+    told.hear(says("a", 205, BLOCKED).since(180).recent(vec![closed("a.1", 99, 180)])).came(&["closed a.1 99-180 blocked"]);
+    // Agent and reporter were both killed, and the guard came back meanwhile.
+    let mut told = Told::new(200);
+    told.incidents.rebuild(rebuilt(None));
+    told.hear(says("b", 205, BLOCKED).since(190)).came(&["closed a.1 99-190 blocked"]);
+    // All of it was told.
+    let mut told = Told::new(200);
+    told.incidents.rebuild(rebuilt(None));
+    told.incidents.rebuild(rebuilt(Some(180)));
+    told.incidents.rebuild(rebuilt(None));
+    told.hear(says("a", 205, BLOCKED).since(180).recent(vec![closed("a.1", 99, 180)])).came(&[]);
+    // And then it went on.
+    told.hear(says("a", 300, BREACHED).open(opening("a.2", 300, 300)).recent(vec![closed("a.1", 99, 180)])).came(&["reopened a.1 99"]);
+}
+
+#[test]
+fn more_addresses_a_further_layer_and_stronger_evidence_are_news() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+    told.hear(says("a", 115, BREACHED).open(opening("a.1", 99, 116))).came(&[]);
+    let further = Opening { layer: Layer::Http, evidence: Evidence::TokenIssued, ..opening("a.1", 99, 117) };
+    told.hear(says("a", 115, BREACHED).open(further)).came(&["changed a.1 99"]);
+    let mut more = Opening { layer: Layer::Http, evidence: Evidence::TokenIssued, ..opening("a.1", 99, 130) };
+    more.addresses.extend((0..40).map(|port| SocketAddr::from(([10, 0, 0, 1], 1000 + port))));
+    told.hear(says("a", 130, BREACHED).open(more)).came(&["changed a.1 99"]);
+    let incident = told.incidents.open_at(&place()).unwrap();
+    assert_eq!((incident.doors.len(), incident.evidence, incident.last_connected), (DOORS_MAX, Evidence::TokenIssued, at(130)));
+}
+
+#[test]
+fn transient_openings_are_no_incident_and_worth_one_notice_in_ten_minutes() {
+    let mut told = Told::new(0);
+    let list = vec![transient("a.3", 900), transient("a.2", 200), transient("a.1", 100)];
+    told.hear(says("a", 901, BLOCKED).recent(list)).came(&["transient a.1 100-100 blocked", "transient a.2 200-200 blocked", "transient a.3 900-900 blocked"]);
+    let noticed: Vec<_> = told.incidents.all().map(|(tracked, transient)| (tracked.incident.id.clone(), transient)).collect();
+    assert_eq!(noticed, [("a.1".to_owned(), true), ("a.3".to_owned(), true)]);
+    assert!(told.incidents.open_at(&place()).is_none());
+}
+
+#[test]
+fn three_boots_that_ended_in_starting_and_were_exposed_are_a_breach() {
+    let exposed = |boot, started| Says { exposure: 1.5, ..says(boot, started, STARTING) };
+    let mut told = Told::new(0);
+    told.hear(exposed("a", 100)).hear(exposed("b", 120)).hear(exposed("c", 140)).came(&[]);
+    told.hear(exposed("d", 160)).came(&["opened d.starting 100"]);
+    told.hear(says("d", 200, BLOCKED).since(202)).hear(says("d", 215, BLOCKED).since(202)).came(&["closed d.starting 100-202 blocked"]);
+    // A boot that was not exposed, or got as far as blocked, breaks the row.
+    let mut told = Told::new(0);
+    told.hear(exposed("a", 100)).hear(exposed("b", 120)).hear(says("c", 140, STARTING)).hear(exposed("d", 160)).hear(exposed("e", 180)).came(&[]);
+    let mut told = Told::new(0);
+    told.hear(exposed("a", 100)).hear(exposed("b", 120)).hear(says("b", 130, BLOCKED)).hear(exposed("c", 140)).hear(exposed("d", 160)).came(&[]);
+    told.hear(exposed("e", 180)).came(&[]);
+}
+
+#[test]
+fn starting_closes_nothing() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+    told.hear(says("b", 110, STARTING).since(50)).hear(says("b", 120, STARTING).since(50)).came(&[]);
+}
+
+#[test]
+fn an_incident_of_a_node_or_a_target_that_is_gone_ends_with_what_is_known() {
+    let open = || {
+        let mut told = Told::new(0);
+        told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+        told
+    };
+    let mut told = open();
+    let changes = told.incidents.node_gone("another", Duration::from_secs(200));
+    assert!(changes.is_empty());
+    let changes = told.incidents.node_gone(NODE, Duration::from_secs(200));
+    told.note(changes);
+    told.came(&["closed a.1 99-101 node_gone"]);
+    let mut told = open();
+    let heading = Heading {
+        boot: "b".into(),
+        round: 1,
+        version: "0".into(),
+        config_hash: "d".into(),
+        endpoints_revision: None,
+        interval: Duration::from_secs(15),
+        age: Duration::ZERO,
+        started: at(130),
+        finished: at(132),
+    };
+    let heard = Heard { heading, targets: vec![] };
+    let place = Place { target: String::new(), ..place() };
+    let changes = told.incidents.hear(&Hearing { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(133) }, |_| None);
+    told.note(changes);
+    told.came(&["closed a.1 99-101 target_gone"]);
+}
+
+#[test]
+fn what_is_over_and_told_is_let_go_of_after_ten_minutes() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 130, BLOCKED).recent(vec![closed("a.1", 99, 115)]));
+    told.incidents.forget(Duration::from_secs(140), |_| true);
+    assert_eq!(told.incidents.all().count(), 1, "it may be reopened");
+    told.incidents.forget(Duration::from_secs(1400), |_| false);
+    assert_eq!(told.incidents.all().count(), 1, "it is not told yet");
+    told.incidents.forget(Duration::from_secs(1400), |_| true);
+    assert_eq!(told.incidents.all().count(), 0);
+    told.changes.clear();
+    told.hear(says("a", 1500, BLOCKED).recent(vec![closed("a.1", 99, 115)])).came(&[]);
+}
+

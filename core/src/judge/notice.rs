@@ -1,0 +1,409 @@
+//! What to say, and when: from the fleet and its incidents to Events.
+//!
+//! Level-triggered: [`wanted`] says what ought to be there now, [`Ledger`] knows what is there and picks what to write next. So a restart loses
+//! nothing and repeats nothing, what was deleted comes back while it lasts, and what is over is told once.
+use super::fleet::Known;
+use super::incidents::{Incidents, Tracked};
+use crate::model::cluster::GuardName;
+use crate::model::finding::{Reason, Verdict};
+use crate::model::fleet::{Coverage, Fleet, Gap, PodRef, Row};
+use crate::model::incident::{Change, Changed, Ending, Happening};
+use crate::model::names;
+use crate::model::notice::{Notice, NoticeReason, Regarding, Saying};
+use crate::model::report::Role;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How many names are remembered of Events that were written and are gone since.
+const TOLD_MAX: usize = 100_000;
+
+/// The name of an Event: the same for the same thing, whoever writes it, so that writing it twice is a conflict.
+pub fn event_name(reason: NoticeReason, guard: &GuardName, regarding: &Regarding, target: &str, id: &str) -> String {
+    let text = [reason.as_str(), &guard.to_string(), regarding.uid(), target, id].join("\n");
+    let hex: String = Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("guardprobe-{hex}")
+}
+
+/// Since when rows have been in a state that is worth an Event once it lasts.
+#[derive(Debug, Clone, Default)]
+pub struct Lasting {
+    uncovered: BTreeMap<(GuardName, String), Gap>,
+    doubtful: BTreeMap<(GuardName, String, String), Duration>,
+}
+
+impl Lasting {
+    /// Takes in the fleet of now, and tells which nodes are covered and uncovered since.
+    pub fn look(&mut self, fleet: &Fleet, now: Duration) -> Vec<Change> {
+        let mut uncovered = BTreeMap::new();
+        let mut doubtful = BTreeMap::new();
+        for row in &fleet.rows {
+            if let Coverage::Uncovered(gap) = row.coverage {
+                uncovered.insert((row.guard.clone(), row.node.clone()), gap);
+            }
+            for target in row.targets.iter().filter(|target| target.verdict == Some(Verdict::Inconclusive)) {
+                let key = (row.guard.clone(), row.node_uid.clone(), target.name.clone());
+                let since = self.doubtful.get(&key).copied().unwrap_or(now);
+                doubtful.insert(key, since);
+            }
+        }
+        self.doubtful = doubtful;
+        let before = std::mem::replace(&mut self.uncovered, uncovered);
+        let change = |event, (guard, node): &(GuardName, String), reason: Option<Gap>| Change {
+            event,
+            what: Changed::Coverage { guard: guard.clone(), node: node.clone(), reason: reason.map(|gap| gap.as_str().to_owned()) },
+        };
+        let begun = self.uncovered.iter().filter(|(key, gap)| before.get(key) != Some(gap));
+        let mut changes: Vec<Change> = begun.map(|(key, gap)| change(Happening::Uncovered, key, Some(*gap))).collect();
+        let over = before.keys().filter(|key| !self.uncovered.contains_key(key));
+        changes.extend(over.map(|key| change(Happening::Covered, key, None)));
+        changes
+    }
+
+    fn is_long(&self, row: &Row, target: &str, now: Duration) -> bool {
+        let since = self.doubtful.get(&(row.guard.clone(), row.node_uid.clone(), target.to_owned()));
+        since.is_some_and(|since| now.saturating_sub(*since) >= names::UNPROVEN)
+    }
+}
+
+/// Everything that ought to be said now.
+pub fn wanted(fleet: &Fleet, incidents: &Incidents, lasting: &Lasting, now: Duration) -> Vec<Notice> {
+    let rows: BTreeMap<(&GuardName, &str), &Row> = fleet.rows.iter().map(|row| ((&row.guard, row.node_uid.as_str()), row)).collect();
+    let mut wanted = Vec::new();
+    for (tracked, transient) in incidents.all() {
+        let place = &tracked.incident.place;
+        let pod = rows.get(&(&place.guard, place.node_uid.as_str())).and_then(|row| row.pod.clone());
+        wanted.extend(of_incident(tracked, transient, pod, now));
+    }
+    for row in &fleet.rows {
+        if let Coverage::Uncovered(gap) = row.coverage {
+            let saying = Saying::Uncovered { gap, trouble: row.trouble.clone() };
+            wanted.push(of_row(row, NoticeReason::ProberUncovered, "", saying));
+        }
+        for target in &row.targets {
+            let doubt = match (target.verdict, target.reason) {
+                (Some(Verdict::Inconclusive), Some(Reason::Doubt(doubt))) if lasting.is_long(row, &target.name, now) => doubt,
+                _ => continue,
+            };
+            wanted.push(of_row(row, NoticeReason::EgressUnproven, &target.name, Saying::Unproven { doubt }));
+        }
+    }
+    wanted
+}
+
+/// What is to be said of one incident, or of a transient opening.
+fn of_incident(tracked: &Tracked, transient: bool, pod: Option<PodRef>, now: Duration) -> Vec<Notice> {
+    let incident = &tracked.incident;
+    let notice = |reason: NoticeReason, id: &str| {
+        let regarding = Regarding::Node { name: incident.place.node.clone(), uid: incident.place.node_uid.clone() };
+        Notice {
+            name: event_name(reason, &incident.place.guard, &regarding, &incident.place.target, id),
+            reason,
+            guard: incident.place.guard.clone(),
+            target: incident.place.target.clone(),
+            regarding,
+            related: pod.clone(),
+            saying: Saying::Incident(Box::new(incident.clone())),
+            lasts: reason == NoticeReason::EgressBreached && incident.is_open(),
+            not_before: Duration::ZERO,
+        }
+    };
+    if transient {
+        return vec![notice(NoticeReason::EgressOpenedBriefly, &incident.id)];
+    }
+    // A note cannot be changed: what follows at once, such as the other addresses, belongs into it.
+    let settled = if incident.is_open() { tracked.learnt + names::SETTLE } else { Duration::ZERO };
+    let mut notices = vec![Notice { not_before: settled, ..notice(NoticeReason::EgressBreached, &incident.id) }];
+    let gone = incident.end.is_some_and(|end| end.how != Ending::Blocked);
+    match () {
+        () if incident.is_open() || gone => {}
+        () if incident.reopened == 0 => notices.push(notice(NoticeReason::EgressBlocked, &incident.id)),
+        // The first end was told with what it was by then. The last one is told once it is sure to be the last.
+        () if tracked.is_final(now) => {
+            notices.push(notice(NoticeReason::EgressBlocked, &format!("{}#{}", incident.id, incident.reopened)));
+        }
+        () => {}
+    }
+    notices
+}
+
+fn of_row(row: &Row, reason: NoticeReason, target: &str, saying: Saying) -> Notice {
+    let regarding = Regarding::Node { name: row.node.clone(), uid: row.node_uid.clone() };
+    Notice {
+        name: event_name(reason, &row.guard, &regarding, target, ""),
+        reason,
+        guard: row.guard.clone(),
+        target: target.to_owned(),
+        regarding,
+        related: row.pod.clone(),
+        saying,
+        lasts: true,
+        not_before: Duration::ZERO,
+    }
+}
+
+/// What is in the API of what we said, and at what rate we may say more.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    there: BTreeMap<String, There>,
+    told: BTreeSet<String>,
+    /// Notices that the API server will never take.
+    hopeless: BTreeSet<String>,
+    bursts: BTreeMap<(GuardName, NoticeReason), Burst>,
+    tokens: Tokens,
+    /// How many Events were written of each node lately: a node with much to say does not keep others waiting.
+    lately: BTreeMap<String, (u32, Duration)>,
+    /// How many notices wait for their turn.
+    waiting: usize,
+}
+
+/// An Event that is there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct There {
+    /// How often it was seen, as its series says.
+    count: i32,
+    /// When it was written last, as far as this process knows.
+    touched: Duration,
+    /// False once what it says is over: should it come again, the series goes on.
+    lasts: bool,
+}
+
+/// Changes of many nodes.
+#[derive(Debug, Clone, Default)]
+struct Burst {
+    /// When a notice about each node last waited to be written.
+    nodes: BTreeMap<String, Duration>,
+    /// When there were very many, and the notice that says so.
+    many: Option<(Duration, Notice)>,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Write a new Event.
+    Post(Notice),
+    /// Say that it goes on.
+    Renew {
+        /// The notice.
+        notice: Notice,
+        /// How often it was seen by now.
+        count: i32,
+    },
+}
+
+/// The rate of Events about single nodes.
+#[derive(Debug, Clone, Copy)]
+struct Tokens {
+    left: f64,
+    at: Duration,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Tokens { left: f64::from(names::EVENT_BURST), at: Duration::ZERO }
+    }
+}
+
+impl Tokens {
+    fn fill(&mut self, now: Duration) {
+        let since = now.saturating_sub(self.at).as_secs_f64();
+        self.left = (self.left + since * names::EVENTS_PER_SECOND).min(f64::from(names::EVENT_BURST));
+        self.at = now;
+    }
+}
+
+impl Ledger {
+    /// An Event of ours is there, as the API says.
+    pub fn seen(&mut self, name: &str, count: i32, now: Duration) {
+        let touched = self.there.get(name).map_or(now, |there| if there.count == count { there.touched } else { now });
+        let lasts = self.there.get(name).is_none_or(|there| there.lasts);
+        self.there.insert(name.to_owned(), There { count, touched, lasts });
+        self.tell(name);
+    }
+
+    /// An Event of ours is not there any more.
+    pub fn gone(&mut self, name: &str) {
+        self.there.remove(name);
+    }
+
+    /// The names of all Events that are there.
+    pub fn names(&self) -> Vec<String> {
+        self.there.keys().cloned().collect()
+    }
+
+    /// An Event was written, or was there already.
+    pub fn written(&mut self, act: &Act, now: Duration) {
+        let (notice, count) = match act {
+            Act::Post(notice) => (notice, 1),
+            Act::Renew { notice, count } => (notice, *count),
+        };
+        self.there.insert(notice.name.clone(), There { count, touched: now, lasts: notice.lasts });
+        self.tell(&notice.name);
+        let lately = self.lately.entry(notice.regarding.uid().to_owned()).or_insert((0, now));
+        *lately = (lately.0 + 1, now);
+    }
+
+    /// The API server will never take that one.
+    pub fn hopeless(&mut self, name: &str) {
+        if self.hopeless.len() < TOLD_MAX {
+            self.hopeless.insert(name.to_owned());
+        }
+    }
+
+    fn tell(&mut self, name: &str) {
+        if self.told.len() >= TOLD_MAX {
+            self.told.pop_first();
+        }
+        self.told.insert(name.to_owned());
+    }
+
+    /// True when all that is to be said of an incident was said.
+    pub fn is_told(&self, tracked: &Tracked, transient: bool, now: Duration) -> bool {
+        of_incident(tracked, transient, None, now).iter().all(|notice| self.is_done(&notice.name))
+    }
+
+    fn is_done(&self, name: &str) -> bool {
+        self.told.contains(name) || self.hopeless.contains(name)
+    }
+
+    /// How many notices wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// What to do next of all that is wanted; `None`: nothing, or nothing yet. Takes from the rate.
+    pub fn next(&mut self, wanted: &[Notice], known: &Known, now: Duration) -> Option<Act> {
+        self.tokens.fill(now);
+        self.lately.retain(|_, (_, at)| now.saturating_sub(*at) < names::TRANSIENT_PERIOD);
+        let todo: Vec<Act> = wanted.iter().filter_map(|notice| self.todo(notice, now)).collect();
+        self.waiting = todo.len();
+        self.goes_on(wanted);
+        self.watch_bursts(&todo, known, now);
+        if let Some(many) = self.many(now) {
+            return Some(Act::Post(many));
+        }
+        let held = |act: &&Act| !self.is_held_back(act);
+        let next = todo.iter().filter(held).min_by_key(|act| self.order(act))?;
+        if self.tokens.left < 1.0 {
+            return None;
+        }
+        self.tokens.left -= 1.0;
+        Some(next.clone())
+    }
+
+    /// What is to be done about one notice.
+    fn todo(&self, notice: &Notice, now: Duration) -> Option<Act> {
+        if self.hopeless.contains(&notice.name) || now < notice.not_before {
+            return None;
+        }
+        match self.there.get(&notice.name) {
+            Some(there) if notice.lasts && (!there.lasts || now.saturating_sub(there.touched) >= names::EVENT_RENEWAL) => {
+                Some(Act::Renew { notice: notice.clone(), count: there.count.saturating_add(1).max(2) })
+            }
+            Some(_) => None,
+            None if !notice.lasts && self.told.contains(&notice.name) => None,
+            None => Some(Act::Post(notice.clone())),
+        }
+    }
+
+    /// What is not wanted any more is over: when it comes again, its Event says so at once.
+    fn goes_on(&mut self, wanted: &[Notice]) {
+        let lasting: BTreeSet<&str> = wanted.iter().filter(|notice| notice.lasts).map(|notice| notice.name.as_str()).collect();
+        for (name, there) in &mut self.there {
+            there.lasts &= lasting.contains(name.as_str());
+        }
+    }
+
+    /// New Events first, and of those that of the node which had the fewest; what goes on comes last.
+    fn order(&self, act: &Act) -> (bool, u32, bool) {
+        let (renewal, notice) = match act {
+            Act::Post(notice) => (false, notice),
+            Act::Renew { notice, .. } => (true, notice),
+        };
+        let lately = self.lately.get(notice.regarding.uid()).map_or(0, |(count, _)| *count);
+        (renewal, lately, notice.reason != NoticeReason::EgressBreached)
+    }
+
+    /// Notes which nodes have news of one kind, and when they are very many.
+    fn watch_bursts(&mut self, todo: &[Act], known: &Known, now: Duration) {
+        let all = known.node_names().count();
+        let enough = names::MANY_NODES.max(all * names::MANY_PERCENT / 100);
+        let mut news: BTreeMap<(GuardName, NoticeReason), Vec<&Notice>> = BTreeMap::new();
+        for act in todo {
+            let Act::Post(notice) = act else { continue };
+            let Regarding::Node { name, .. } = &notice.regarding else { continue };
+            let key = (notice.guard.clone(), notice.reason);
+            self.bursts.entry(key.clone()).or_default().nodes.insert(name.clone(), now);
+            news.entry(key).or_default().push(notice);
+        }
+        self.bursts.values_mut().for_each(|burst| burst.nodes.retain(|_, at| now.saturating_sub(*at) < names::BURST_WINDOW));
+        self.bursts.retain(|_, burst| !burst.nodes.is_empty());
+        for (key, notices) in news {
+            let Some(burst) = self.bursts.get_mut(&key) else { continue };
+            if burst.nodes.len() <= enough {
+                continue;
+            }
+            let since = burst.many.as_ref().map_or(now, |(since, _)| *since);
+            if let Some(notice) = many(&key, &burst.nodes, &notices, known, all) {
+                // What was counted while it was not yet written belongs into its note.
+                if burst.many.as_ref().is_none_or(|(_, before)| !self.there.contains_key(&before.name)) {
+                    burst.many = Some((since, notice));
+                }
+            }
+        }
+    }
+
+    /// The next notice about many nodes that is due.
+    fn many(&self, now: Duration) -> Option<Notice> {
+        let due = self.bursts.values().filter_map(|burst| burst.many.as_ref());
+        let mut due = due.filter(|(since, notice)| {
+            now.saturating_sub(*since) >= names::BURST_SETTLE && !self.there.contains_key(&notice.name) && !self.is_done(&notice.name)
+        });
+        due.next().map(|(_, notice)| notice.clone())
+    }
+
+    /// The Event about many nodes comes before those about each.
+    fn is_held_back(&self, act: &Act) -> bool {
+        let Act::Post(notice) = act else { return false };
+        let burst = self.bursts.get(&(notice.guard.clone(), notice.reason));
+        let many = burst.and_then(|burst| burst.many.as_ref());
+        many.is_some_and(|(_, many)| !self.is_done(&many.name))
+    }
+}
+
+/// The notice about many nodes, regarding the guard's DaemonSet; `None` when there is none.
+fn many(
+    (guard, reason): &(GuardName, NoticeReason),
+    nodes: &BTreeMap<String, Duration>,
+    notices: &[&Notice],
+    known: &Known,
+    all: usize,
+) -> Option<Notice> {
+    let set = known.daemon_sets_of(guard, Role::Agent).next()?;
+    let regarding = Regarding::DaemonSet { name: set.name.clone(), uid: set.uid.clone() };
+    let ids = notices.iter().filter_map(|notice| match &notice.saying {
+        Saying::Incident(incident) => Some((incident.started, incident.id.as_str())),
+        _ => None,
+    });
+    let id = ids.min().map_or("", |(_, id)| id);
+    let targets: BTreeSet<&str> = notices.iter().map(|notice| notice.target.as_str()).filter(|target| !target.is_empty()).collect();
+    Some(Notice {
+        name: event_name(*reason, guard, &regarding, "", id),
+        reason: *reason,
+        guard: guard.clone(),
+        target: String::new(),
+        regarding,
+        related: None,
+        saying: Saying::Many {
+            nodes: nodes.len(),
+            of: all,
+            examples: nodes.keys().take(3).cloned().collect(),
+            targets: targets.into_iter().map(str::to_owned).collect(),
+        },
+        lasts: false,
+        not_before: Duration::ZERO,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! The fleet: all nodes with what is known of them, schema `guardprobe.fleet/v1`.
+use super::cluster::GuardName;
+use super::config::Kind;
+use super::finding::{Reason, Verdict};
+use super::incident::Incident;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Whether a node is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Coverage {
+    /// A fresh report speaks for it.
+    Covered,
+    /// It is not known how it is.
+    Uncovered(Gap),
+    /// A missing report is excused for a while.
+    Grace(Excuse),
+    /// No agent can or should be there.
+    Excluded(Exclusion),
+}
+
+/// Why a node is not covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gap {
+    /// There is no agent pod.
+    NoPod,
+    /// The agent pod is not ready.
+    NotReady,
+    /// The agent does not answer.
+    NoConnection,
+    /// What the agent says is too old.
+    Stale,
+    /// What the agent says is not understood.
+    RefusedSchema,
+}
+
+impl Gap {
+    /// All of them.
+    pub const ALL: [Gap; 5] = [Gap::NoPod, Gap::NotReady, Gap::NoConnection, Gap::Stale, Gap::RefusedSchema];
+
+    /// The word for it in JSON and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Gap::NoPod => "no_pod",
+            Gap::NotReady => "not_ready",
+            Gap::NoConnection => "no_connection",
+            Gap::Stale => "stale",
+            Gap::RefusedSchema => "refused_schema",
+        }
+    }
+}
+
+/// Why a missing report is excused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Excuse {
+    /// The node is new.
+    NewNode,
+    /// The node is not ready.
+    NodeNotReady,
+    /// The node is being deleted.
+    NodeDeleting,
+    /// The reporter has just started.
+    ReporterStarting,
+}
+
+/// Why no agent is expected on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Exclusion {
+    /// AWS Fargate has no DaemonSets.
+    Fargate,
+    /// The agent runs on Linux.
+    Windows,
+    /// The DaemonSet does not select it.
+    NotSelected,
+}
+
+/// The states of coverage, as metrics count them.
+pub const STATES: [&str; 4] = ["covered", "uncovered", "grace", "excluded"];
+
+impl Coverage {
+    /// The word for the state in JSON and labels.
+    pub fn state(self) -> &'static str {
+        match self {
+            Coverage::Covered => STATES[0],
+            Coverage::Uncovered(_) => STATES[1],
+            Coverage::Grace(_) => STATES[2],
+            Coverage::Excluded(_) => STATES[3],
+        }
+    }
+
+    /// The word for its reason.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Coverage::Covered => None,
+            Coverage::Uncovered(gap) => Some(gap.as_str()),
+            Coverage::Grace(Excuse::NewNode) => Some("new_node"),
+            Coverage::Grace(Excuse::NodeNotReady) => Some("node_not_ready"),
+            Coverage::Grace(Excuse::NodeDeleting) => Some("node_deleting"),
+            Coverage::Grace(Excuse::ReporterStarting) => Some("reporter_starting"),
+            Coverage::Excluded(Exclusion::Fargate) => Some("fargate"),
+            Coverage::Excluded(Exclusion::Windows) => Some("windows"),
+            Coverage::Excluded(Exclusion::NotSelected) => Some("not_selected"),
+        }
+    }
+}
+
+/// One guard on one node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The guard.
+    pub guard: GuardName,
+    /// The node's name.
+    pub node: String,
+    /// Its UID.
+    pub node_uid: String,
+    /// Whether it is known.
+    pub coverage: Coverage,
+    /// What went wrong with the last attempt to ask, in words, when something did.
+    pub trouble: Option<String>,
+    /// The pod whose report counts, namespace and name and UID.
+    pub pod: Option<PodRef>,
+    /// Seconds since the round of that report ended, as far as it is known.
+    pub age_seconds: Option<f64>,
+    /// Boot and round of that report.
+    pub report: Option<(String, u64)>,
+    /// The targets.
+    pub targets: Vec<TargetRow>,
+}
+
+/// A pod by name and UID.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PodRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// One target of one guard on one node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TargetRow {
+    /// Its name.
+    pub name: String,
+    /// Its kind, where an agent told it.
+    pub kind: Option<Kind>,
+    /// Breached while an incident is open, else what the newest report says, with what the witness of that node adds; null when
+    /// nothing fresh is known.
+    pub verdict: Option<Verdict>,
+    /// The reason of that.
+    pub reason: Option<Reason>,
+    /// Since when the agent says so, by its clock.
+    pub since: Option<Timestamp>,
+    /// The incident that is open.
+    pub incident: Option<Incident>,
+    /// Addresses of the API that this agent should have tried by now, and has not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing_addresses: Vec<SocketAddr>,
+}
+
+/// Something about the set-up that makes the verdicts worth less than they seem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Warning {
+    /// A Service sends traffic to agents.
+    ServiceSelectsAgent,
+    /// A token is mounted in an agent.
+    TokenMounted,
+    /// An agent is on its node's network, where no policy selects it.
+    HostNetwork,
+    /// Two agents of one guard are on one node, for long.
+    TwoAgents,
+    /// An agent lacks labels of its guard.
+    GuardLabelsMissing,
+    /// Agents differ in version, for long.
+    MixedVersions,
+    /// Agents differ in configuration, for long.
+    MixedConfigurations,
+    /// A pod has the labels of an agent, but our DaemonSet does not own it. It is not asked.
+    NotOurs,
+    /// There is no DaemonSet for a guard that this reporter looks after.
+    NoDaemonSet,
+}
+
+impl Warning {
+    /// All of them.
+    pub const ALL: [Warning; 9] = [
+        Warning::ServiceSelectsAgent,
+        Warning::TokenMounted,
+        Warning::HostNetwork,
+        Warning::TwoAgents,
+        Warning::GuardLabelsMissing,
+        Warning::MixedVersions,
+        Warning::MixedConfigurations,
+        Warning::NotOurs,
+        Warning::NoDaemonSet,
+    ];
+
+    /// The word for it in JSON and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Warning::ServiceSelectsAgent => "service_selects_agent",
+            Warning::TokenMounted => "token_mounted",
+            Warning::HostNetwork => "host_network",
+            Warning::TwoAgents => "two_agents",
+            Warning::GuardLabelsMissing => "guard_labels_missing",
+            Warning::MixedVersions => "mixed_versions",
+            Warning::MixedConfigurations => "mixed_configurations",
+            Warning::NotOurs => "not_ours",
+            Warning::NoDaemonSet => "no_daemon_set",
+        }
+    }
+}
+
+/// One warning about one guard.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Warned {
+    /// The guard.
+    pub guard: GuardName,
+    /// What it is.
+    pub warning: Warning,
+    /// How many pods, Services or nodes it is about.
+    pub count: usize,
+    /// Some of them by name, at most three.
+    pub examples: Vec<String>,
+}
+
+/// Everything that is known now.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Fleet {
+    /// Each guard on each node, in the order of their names.
+    pub rows: Vec<Row>,
+    /// What is wrong with the set-up.
+    pub warnings: Vec<Warned>,
+}

@@ -1,0 +1,90 @@
+//! What is kept of a report: enough to judge the fleet, and no more.
+use super::config::Kind;
+use super::finding::{Attribution, Reason, Verdict};
+use super::observation::Source;
+use super::report::{ClosedOpening, Opening};
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Who sent a report, and of when it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heading {
+    /// The random id of the process.
+    pub boot: String,
+    /// The number of the report in its boot.
+    pub round: u64,
+    /// Version of the program.
+    pub version: String,
+    /// Hash of its configuration.
+    pub config_hash: String,
+    /// Revision of the endpoints file that it used.
+    pub endpoints_revision: Option<String>,
+    /// Time between its rounds.
+    pub interval: Duration,
+    /// How old its round was when the report was sent.
+    pub age: Duration,
+    /// When its round began, by the agent's clock.
+    pub started: Timestamp,
+    /// When its round ended, by the agent's clock.
+    pub finished: Timestamp,
+}
+
+/// An agent's report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// Who sent it, and of when it is.
+    pub heading: Heading,
+    /// What it says of each target.
+    pub targets: Vec<HeardTarget>,
+}
+
+/// What an agent says of one target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeardTarget {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// The state after history.
+    pub verdict: Verdict,
+    /// The reason of the newest finding.
+    pub reason: Reason,
+    /// Since when the verdict stands, by the agent's clock.
+    pub since: Timestamp,
+    /// The breach that is open.
+    pub opening: Option<Opening>,
+    /// The closed ones, newest first.
+    pub recent: Vec<ClosedOpening>,
+    /// How long after its start this process could still reach the target.
+    pub startup_exposure: Duration,
+    /// The addresses that were tried.
+    pub addresses: Vec<Tried>,
+    /// The addresses that could not be: the pod has no usable source address in their family.
+    pub skipped: Vec<SocketAddr>,
+}
+
+/// One address that was tried, and what that proves alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tried {
+    /// The address.
+    pub address: SocketAddr,
+    /// Where it came from.
+    pub source: Source,
+    /// How well it is proved that it is blocked, without a witness; `None`: it is not.
+    pub alone: Option<Attribution>,
+    /// Whether a reset came back.
+    pub refused: bool,
+    /// Whether it is a Service's address.
+    pub service: bool,
+}
+
+/// A witness's report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Witnessed {
+    /// Who sent it, and of when it is.
+    pub heading: Heading,
+    /// What it reached.
+    pub reached: BTreeSet<SocketAddr>,
+}

@@ -1,0 +1,139 @@
+//! Reads the configuration file of the reporter, and tells all its mistakes at once.
+use super::fields::{Field, Fields};
+use super::problem::{Place, Problems, quote};
+use super::values;
+use super::yaml::{self, Value};
+use crate::model::cluster::{Guard, GuardName, Labels};
+use crate::model::finding::Attribution;
+use crate::model::names;
+use std::collections::BTreeSet;
+
+/// The keys of the document.
+const KEYS: [&str; 2] = ["guards", "proof"];
+/// The keys of a guard.
+const GUARD_KEYS: [&str; 2] = ["name", "labels"];
+/// The longest value of a label, as Kubernetes has it: a guard is named by one on its agents.
+const LABEL_VALUE_MAX: usize = 63;
+
+/// What a reporter is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The guards that it looks after: at least one.
+    pub guards: Vec<Guard>,
+    /// The least attribution accepted as blocked.
+    pub proof: Attribution,
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// Every mistake with its place, in the order of the file.
+pub fn parse_bytes(bytes: &[u8]) -> Result<Settings, Problems> {
+    let text = super::config::utf8(bytes)?;
+    let mut problems = Problems::default();
+    let settings = match yaml::read(text, &mut problems) {
+        Ok(Some(node)) => document(&Field { path: String::new(), key_at: Place::START, node: &node }, &mut problems),
+        Ok(None) => return Err(Problems::one(Place::START, "the file holds no configuration: expected at least guards")),
+        Err(yaml::Unreadable) => None,
+    };
+    problems.unless_any(settings)
+}
+
+/// Reads the name of a guard, `namespace/name`, whose name is also the value of a label.
+///
+/// # Errors
+/// Says what is wrong and what was expected.
+pub fn guard_name(text: &str) -> Result<GuardName, String> {
+    let expected = "expected namespace/name, such as default/deny-imds";
+    if !text.contains('/') {
+        return Err(format!("{} has no namespace: {expected}", quote(text)));
+    }
+    let name: GuardName = values::guard(text, "")?.parse()?;
+    if name.name.len() > LABEL_VALUE_MAX {
+        return Err(format!("{} is too long: expected a name of at most {LABEL_VALUE_MAX} characters, as it is a label's value", quote(text)));
+    }
+    Ok(name)
+}
+
+fn document(field: &Field<'_>, problems: &mut Problems) -> Option<Settings> {
+    let fields = Fields::open(field.node, "", "a mapping with guards", &KEYS, problems)?;
+    let proof = fields.read("proof", "weak, silence, rejected or witnessed", problems, |text| {
+        values::one_of(&Attribution::ALL, Attribution::as_str, "a level of proof")(text)
+    });
+    let expected = format!("a list of 1 to {} guards, such as {{name: default/deny-imds}}", names::GUARDS_MAX);
+    let items = fields.require("guards", &expected, problems)?.items(&expected, 1..=names::GUARDS_MAX, problems)?;
+    let mut seen = BTreeSet::new();
+    let guards = items.iter().filter_map(|item| guard(item, &mut seen, problems)).collect();
+    Some(Settings { guards, proof: proof.unwrap_or(Attribution::Weak) })
+}
+
+fn guard(item: &Field<'_>, seen: &mut BTreeSet<GuardName>, problems: &mut Problems) -> Option<Guard> {
+    let fields = Fields::open(item.node, &item.path, "a mapping with name and labels", &GUARD_KEYS, problems)?;
+    let field = fields.require("name", "namespace/name, such as default/deny-imds", problems)?;
+    let name = field.parse("namespace/name, such as default/deny-imds", problems, guard_name)?;
+    if !seen.insert(name.clone()) {
+        problems.add(field.node.at, &field.path, format!("\"{name}\" is given already: expected each once"));
+    }
+    let labels = fields.get("labels").map_or_else(Labels::new, |field| labels(&field, problems));
+    Some(Guard { name, labels })
+}
+
+fn labels(field: &Field<'_>, problems: &mut Problems) -> Labels {
+    let Value::Map(entries) = &field.node.value else {
+        problems.add(field.node.at, &field.path, "found no mapping: expected labels, such as {egress: restricted}");
+        return Labels::new();
+    };
+    let mut labels = Labels::new();
+    for entry in entries {
+        let path = yaml::child(&field.path, &entry.key);
+        match &entry.node.value {
+            Value::Text(text) => {
+                if labels.insert(entry.key.clone(), text.clone()).is_some() {
+                    problems.add(entry.at, &path, "duplicate key: expected once");
+                }
+            }
+            _ => problems.add(entry.node.at, &path, "found no text: expected the value of a label"),
+        }
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let problems = parse_bytes(text.as_bytes()).unwrap_err();
+        problems.as_slice().iter().map(|p| format!("{}:{}: {}: {}", p.line, p.column, p.field, p.message)).collect()
+    }
+
+    #[test]
+    fn guards_are_read_with_their_labels() {
+        let text = "guards:\n  - {name: default/deny, labels: {egress: restricted, app.kubernetes.io/tier: \"1\"}}\n  - {name: b/c}\nproof: silence\n";
+        let settings = parse_bytes(text.as_bytes()).unwrap();
+        assert_eq!(settings.proof, Attribution::Silence);
+        assert_eq!(settings.guards[0].name.to_string(), "default/deny");
+        assert_eq!(settings.guards[0].labels["app.kubernetes.io/tier"], "1");
+        assert!(settings.guards[1].labels.is_empty());
+    }
+
+    #[test]
+    fn each_mistake_is_told_with_its_place() {
+        for (text, expected) in [
+            ("", "1:1: : the file holds no configuration: expected at least guards"),
+            ("guards: []\n", "1:9: guards: an empty list: expected a list of 1 to 64 guards, such as {name: default/deny-imds}"),
+            ("guards: [{name: deny}]\n", "1:17: guards[0].name: \"deny\" has no namespace: expected namespace/name, such as default/deny-imds"),
+            ("guards: [{name: a/b}, {name: a/b}]\n", "1:30: guards[1].name: \"a/b\" is given already: expected each once"),
+            ("guards: [{name: a/b, labels: x}]\n", "1:30: guards[0].labels: found no mapping: expected labels, such as {egress: restricted}"),
+            ("guards: [{name: a/b, labels: {x: [1]}}]\n", "1:34: guards[0].labels.x: found no text: expected the value of a label"),
+            ("guards: [{name: a/b, label: {}}]\n", "1:22: guards[0].label: unknown key, did you mean labels?: expected one of name, labels"),
+            ("proof: strong\n", "1:8: proof: \"strong\" is not a level of proof: expected weak, silence, rejected or witnessed"),
+        ] {
+            assert!(problems(text).contains(&expected.to_owned()), "{text}: {:?}", problems(text));
+        }
+        let long = format!("guards: [{{name: a/{}}}]\n", "b".repeat(64));
+        assert!(problems(&long)[0].contains("not the name of a guard") || problems(&long)[0].contains("at most 63"), "{:?}", problems(&long));
+        let dotted = format!("guards: [{{name: a/{}.{}}}]\n", "b".repeat(40), "c".repeat(40));
+        assert!(problems(&dotted)[0].contains("at most 63"));
+    }
+}
