@@ -1,5 +1,5 @@
 //! Flags, and their environment twins. Every command's own arguments stand beside the command.
-use crate::{agent, check, lab};
+use crate::{agent, check, lab, reporter};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::io::IsTerminal;
 use tracing_subscriber::filter::Targets;
@@ -13,6 +13,8 @@ Examples:
       guardprobe lab --hold
   On every node, all the time:
       guardprobe agent -c guardprobe.yaml
+  In one place that may use the Kubernetes API, to know every node:
+      guardprobe reporter -c reporter.yaml
   In any pod: are IMDS and the Kubernetes API blocked from here, now?
       guardprobe check
   The same for the targets of a configuration, for programs:
@@ -51,6 +53,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the prober: round after round, with metrics, health and the report on a port. What the DaemonSet runs.
     Agent(agent::AgentArgs),
+    /// Know every node: ask all agents, write Kubernetes Events, serve the fleet's metrics. What the Deployment runs.
+    Reporter(reporter::ReporterArgs),
     /// One round, here, now: is each target blocked from this pod? Needs no cluster access and no configuration.
     Check(check::CheckArgs),
     /// A node in a box: watch a real guard hold, fall and come back on this machine. No cluster, no root.

@@ -6,7 +6,7 @@ use syn::UseTree;
 use syn::visit::{self, Visit};
 
 /// Each room with those that it may know. Rooms that touch the world do not know each other, and programs do not know other programs.
-const MAY_KNOW: [(&str, &[&str]); 10] = [
+const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("wire", &[]),
     ("probe", &["wire"]),
     ("show", &[]),
@@ -14,9 +14,12 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
     ("settings", &["probe"]),
     ("speaker", &["probe"]),
     ("check", &["probe", "settings", "show", "speaker"]),
-    ("agent", &["probe", "serve", "settings", "show", "speaker"]),
+    ("cluster", &[]),
+    ("process", &[]),
+    ("reporter", &["cluster", "process", "serve", "show", "wire"]),
+    ("agent", &["probe", "process", "serve", "settings", "show", "speaker"]),
     ("lab", &["wire"]),
-    ("cli", &["agent", "check", "lab"]),
+    ("cli", &["agent", "check", "lab", "reporter"]),
 ];
 
 /// Collects the rooms that a file names by `crate::…` or by enough `super::…`.

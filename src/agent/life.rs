@@ -1,8 +1,8 @@
 //! The life of an agent: the startup window, then round after round with sentinels between.
-use super::clock::Clock;
 use super::record::Record;
 use crate::probe::lone::Door;
 use crate::probe::round::Prober;
+use crate::process::clock::Clock;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use guardprobe_core::judge::startup::Startup;
 use guardprobe_core::model::config::Config;

@@ -5,24 +5,19 @@
 //! | `life` | the startup window, rounds, sentinels: what is done when |
 //! | `record` | what is known: written by the life, read by the site |
 //! | `site` | what is answered to whoever asks |
-//! | `signals` | being asked to end |
-//! | `lines` | the line that a transition writes |
-//! | `clock` | the only place that reads a clock |
 //!
 //! One thread does it all. Rounds and answers share it, and nothing on it waits for anybody: every wait has a deadline.
-mod clock;
 mod life;
-mod lines;
 mod record;
-mod signals;
 mod site;
 
 use crate::probe::pod::{self, Pod};
 use crate::probe::round::Prober;
+use crate::process::clock::Clock;
+use crate::process::signals::Signals;
 use crate::speaker::Speaker;
 use crate::{serve, settings};
 use clap::{Args, ValueEnum};
-use clock::Clock;
 use guardprobe_core::model::config::Config;
 use guardprobe_core::model::finding::Attribution;
 use guardprobe_core::model::names;
@@ -30,7 +25,6 @@ use guardprobe_core::model::report::Role;
 use life::Life;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use record::Record;
-use signals::Signals;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! What an agent knows: one place that rounds and sentinels write to, and that the listener reads.
-use super::clock::Clock;
-use super::lines;
 use crate::probe::lone::Door;
 use crate::probe::round::Sight;
+use crate::process::clock::Clock;
+use crate::process::lines;
 use crate::serve::blocking::Versioned;
 use crate::show;
 use crate::show::metrics::{Page, State};
@@ -184,7 +184,10 @@ impl Record {
             }
         });
         let round = self.news.borrow().number;
-        told.for_each(|transition| lines::write(&self.line(round, transition)));
+        told.for_each(|transition| {
+            let what = format!("{} of {}", transition.event.as_str(), transition.target);
+            lines::write(&self.line(round, transition), &what);
+        });
     }
 
     fn line(&self, round: u64, transition: Transition) -> Line {

@@ -288,16 +288,7 @@ impl Page {
 
     fn set(&mut self, name: &str, labels: &[&str], value: f64) {
         let kind = METRICS[place(name)].kind;
-        let metric = self.metric(name, labels);
-        if kind == MetricType::COUNTER {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
-        }
+        set_value(self.metric(name, labels), kind, value);
     }
 
     /// The next metric of a family: the one that the last scrape made in its place, else a new one.
@@ -333,14 +324,27 @@ fn place(name: &str) -> usize {
     METRICS.iter().position(|described| described.name == name).expect("every metric is described")
 }
 
-fn pair(name: &str, value: &str) -> LabelPair {
+/// Gives a counter or a gauge its value.
+pub(super) fn set_value(metric: &mut Metric, kind: MetricType, value: f64) {
+    if kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
+}
+
+pub(super) fn pair(name: &str, value: &str) -> LabelPair {
     let mut pair = LabelPair::default();
     pair.set_name(name.to_owned());
     pair.set_value(value.to_owned());
     pair
 }
 
-fn family(described: &Described) -> MetricFamily {
+pub(super) fn family(described: &Described) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(described.name.to_owned());
     family.set_help(described.help.to_owned());

@@ -5,12 +5,20 @@
 //! | [`mod@table`] | the page that a person reads |
 //! | [`mod@json`] | the report schema |
 //! | [`mod@junit`] | a test result for a pipeline |
-//! | [`metrics`] | the page that Prometheus reads |
+//! | [`metrics`] | the page that Prometheus reads, of agent and witness |
+//! | [`fleet_metrics`] | the same of the reporter |
+//! | [`fleet`] | the fleet, for programs |
+//! | [`notes`] | what an Event says |
+//! | [`endpoints`] | the endpoints file for agents |
 //! | [`words`] | what each word of the vocabulary means, and what to do about it |
 mod advice;
+pub mod endpoints;
+pub mod fleet;
+pub mod fleet_metrics;
 pub mod json;
 pub mod junit;
 pub mod metrics;
+pub mod notes;
 mod rests;
 mod rows;
 pub mod table;

@@ -1,4 +1,4 @@
-//! One HTTP exchange on a connection that already stands, with bounds: with the body only where it is asked for.
+//! HTTP exchanges on a connection that already stands, with bounds: with the body only where it is asked for.
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -32,20 +32,55 @@ impl Head {
     }
 }
 
+/// A connection on which one request follows another.
+#[derive(Debug)]
+pub struct Conversation {
+    sender: http1::SendRequest<Empty<Bytes>>,
+    /// Ends with the conversation.
+    _driver: JoinSet<hyper::Result<()>>,
+}
+
+impl Conversation {
+    /// Begins one on a stream that stands. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The stream is of no use.
+    pub async fn begin<S>(stream: S) -> io::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = client().handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        Ok(Conversation { sender, _driver: driver })
+    }
+
+    /// Sends one request and reads its answer, of which the body may have at most `most` bytes. The caller sets the deadline.
+    ///
+    /// # Errors
+    /// The connection ended first; what came back is not HTTP; its head is beyond the bounds; the body is longer, or ends too early.
+    pub async fn ask(&mut self, request: Request<Empty<Bytes>>, most: usize) -> io::Result<(Head, Bytes)> {
+        self.sender.ready().await.map_err(io::Error::other)?;
+        let (head, body) = self.sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
+        let body = Limited::new(body, most).collect().await.map_err(io::Error::other)?.to_bytes();
+        Ok((Head { status: head.status, headers: head.headers }, body))
+    }
+
+    /// False once the other side has ended it.
+    pub async fn goes_on(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
+    }
+}
+
 /// Sends one request and reads its answer, of which the body may have at most `most` bytes. The caller sets the deadline.
 ///
 /// # Errors
-/// As [`exchange`], and a body that is longer, or that ends too early.
+/// As [`Conversation::ask`].
 pub async fn fetch<S>(stream: S, request: Request<Empty<Bytes>>, most: usize) -> io::Result<(Head, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = client().handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
-    let body = Limited::new(body, most).collect().await.map_err(io::Error::other)?.to_bytes();
-    Ok((Head { status: head.status, headers: head.headers }, body))
+    Conversation::begin(stream).await?.ask(request, most).await
 }
 
 fn client() -> http1::Builder {

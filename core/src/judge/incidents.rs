@@ -93,6 +93,11 @@ impl Incidents {
         Incidents { stories: BTreeMap::new(), before: unled.max(names::EVENTS_KEPT) }
     }
 
+    /// Nobody told of incidents for so long before this process began.
+    pub fn nobody_told_for(&mut self, unled: Duration) {
+        self.before = unled.max(names::EVENTS_KEPT);
+    }
+
     /// An incident that an Event of ours tells of, at the start of this process.
     pub fn rebuild(&mut self, incident: Incident) {
         let story = self.stories.entry(incident.place.clone()).or_default();
@@ -168,12 +173,13 @@ impl Incidents {
         })
     }
 
-    /// Lets go of what is over for good and was told.
-    pub fn forget(&mut self, now: Duration, told: impl Fn(&Tracked) -> bool) {
+    /// Lets go of what is over for good and was told. `told` says so of an incident or, when its second argument is true, of a transient
+    /// opening.
+    pub fn forget(&mut self, now: Duration, told: impl Fn(&Tracked, bool) -> bool) {
         for story in self.stories.values_mut() {
-            story.past.retain(|tracked| !told(tracked));
-            story.transients.retain(|tracked| !tracked.is_final(now) || !told(tracked));
-            story.current.take_if(|tracked| tracked.is_final(now) && told(tracked));
+            story.past.retain(|tracked| !told(tracked, false));
+            story.transients.retain(|tracked| !tracked.is_final(now) || !told(tracked, true));
+            story.current.take_if(|tracked| tracked.is_final(now) && told(tracked, false));
         }
     }
 

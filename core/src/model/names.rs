@@ -161,6 +161,12 @@ pub const NODE_EVENTS_NAMESPACE: &str = "default";
 /// Where the Service of the API server is, and its EndpointSlices.
 pub const API_SERVICE: (&str, &str) = ("default", "kubernetes");
 
+/// The port of [`LISTEN`]: where the reporter asks agents and witnesses.
+pub const AGENT_PORT: u16 = 9797;
+/// How often a reporter looks at its whole fleet.
+pub const FLEET_PERIOD: Duration = Duration::from_secs(1);
+/// A reporter that has not looked at its fleet for so long hangs.
+pub const REPORTER_HANGS: Duration = Duration::from_secs(30);
 /// Where a reporter listens for Prometheus, for the kubelet, and for agents whose control it is.
 pub const REPORTER_LISTEN: &str = "[::]:9798";
 /// Where it tells the fleet: the map of open doors is not for the network.

@@ -39,6 +39,14 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Settings, Problems> {
     problems.unless_any(settings)
 }
 
+/// A guard of which only the name is told: `namespace/name`.
+///
+/// # Errors
+/// As [`guard_name`].
+pub fn guard(text: &str) -> Result<Guard, String> {
+    Ok(Guard { name: guard_name(text)?, labels: Labels::new() })
+}
+
 /// Reads the name of a guard, `namespace/name`, whose name is also the value of a label.
 ///
 /// # Errors
@@ -63,11 +71,11 @@ fn document(field: &Field<'_>, problems: &mut Problems) -> Option<Settings> {
     let expected = format!("a list of 1 to {} guards, such as {{name: default/deny-imds}}", names::GUARDS_MAX);
     let items = fields.require("guards", &expected, problems)?.items(&expected, 1..=names::GUARDS_MAX, problems)?;
     let mut seen = BTreeSet::new();
-    let guards = items.iter().filter_map(|item| guard(item, &mut seen, problems)).collect();
+    let guards = items.iter().filter_map(|field| item(field, &mut seen, problems)).collect();
     Some(Settings { guards, proof: proof.unwrap_or(Attribution::Weak) })
 }
 
-fn guard(item: &Field<'_>, seen: &mut BTreeSet<GuardName>, problems: &mut Problems) -> Option<Guard> {
+fn item(item: &Field<'_>, seen: &mut BTreeSet<GuardName>, problems: &mut Problems) -> Option<Guard> {
     let fields = Fields::open(item.node, &item.path, "a mapping with name and labels", &GUARD_KEYS, problems)?;
     let field = fields.require("name", "namespace/name, such as default/deny-imds", problems)?;
     let name = field.parse("namespace/name, such as default/deny-imds", problems, guard_name)?;

@@ -349,11 +349,11 @@ fn an_incident_of_a_node_or_a_target_that_is_gone_ends_with_what_is_known() {
 fn what_is_over_and_told_is_let_go_of_after_ten_minutes() {
     let mut told = Told::new(0);
     told.hear(says("a", 130, BLOCKED).recent(vec![closed("a.1", 99, 115)]));
-    told.incidents.forget(Duration::from_secs(140), |_| true);
+    told.incidents.forget(Duration::from_secs(140), |_, _| true);
     assert_eq!(told.incidents.all().count(), 1, "it may be reopened");
-    told.incidents.forget(Duration::from_secs(1400), |_| false);
+    told.incidents.forget(Duration::from_secs(1400), |_, _| false);
     assert_eq!(told.incidents.all().count(), 1, "it is not told yet");
-    told.incidents.forget(Duration::from_secs(1400), |_| true);
+    told.incidents.forget(Duration::from_secs(1400), |_, _| true);
     assert_eq!(told.incidents.all().count(), 0);
     told.changes.clear();
     told.hear(says("a", 1500, BLOCKED).recent(vec![closed("a.1", 99, 115)])).came(&[]);

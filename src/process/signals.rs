@@ -8,7 +8,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
 /// SIGTERM and SIGINT, which from now on do no longer what they do by default.
-pub(super) struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     terminate: UnixStream,
     interrupt: UnixStream,
 }
@@ -18,12 +19,15 @@ impl Signals {
     ///
     /// # Errors
     /// There is no descriptor left.
-    pub(super) fn catch() -> io::Result<Self> {
+    pub fn catch() -> io::Result<Self> {
         Ok(Signals { terminate: catch(SIGTERM)?, interrupt: catch(SIGINT)? })
     }
 
     /// Waits for SIGTERM, `true`, or SIGINT, `false`.
-    pub(super) async fn terminated(&mut self) -> io::Result<bool> {
+    ///
+    /// # Errors
+    /// The socket that carries the signal is broken.
+    pub async fn terminated(&mut self) -> io::Result<bool> {
         tokio::select! {
             read = self.terminate.read_u8() => read.map(|_| true),
             read = self.interrupt.read_u8() => read.map(|_| false),

@@ -1,0 +1,192 @@
+//! What is written: Events, the endpoints ConfigMap, the Lease. Each call has a deadline.
+use super::{Cluster, Trouble, words};
+use guardprobe_core::judge::election::Lease;
+use guardprobe_core::model::names;
+use guardprobe_core::model::notice::{Notice, Record, Regarding, Saying};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1 as coordination;
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
+use k8s_openapi::api::events::v1::{Event, EventSeries};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The longest instance name that an Event takes.
+const INSTANCE_MAX: usize = 128;
+
+/// Waits for a call, but not for ever.
+async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
+    match timeout(names::API_TIMEOUT, call).await {
+        Ok(answer) => answer.map_err(Trouble::from),
+        Err(_) => Err(Trouble::Unreachable(format!("not within {} s", names::API_TIMEOUT.as_secs()))),
+    }
+}
+
+/// Where the Event of a notice belongs.
+pub fn namespace_of(notice: &Notice) -> &str {
+    match &notice.regarding {
+        Regarding::Node { .. } => names::NODE_EVENTS_NAMESPACE,
+        Regarding::DaemonSet { .. } => &notice.guard.namespace,
+    }
+}
+
+fn reference(notice: &Notice) -> ObjectReference {
+    let (api_version, kind, name, uid, namespace) = match &notice.regarding {
+        Regarding::Node { name, uid } => ("v1", "Node", name, uid, None),
+        Regarding::DaemonSet { name, uid } => ("apps/v1", "DaemonSet", name, uid, Some(notice.guard.namespace.clone())),
+    };
+    let [api_version, kind] = [api_version, kind].map(|text| Some(text.to_owned()));
+    ObjectReference { api_version, kind, name: Some(name.clone()), uid: Some(uid.clone()), namespace, ..ObjectReference::default() }
+}
+
+fn record(notice: &Notice) -> Record {
+    let incident = match &notice.saying {
+        Saying::Incident(incident) => Some(incident.as_ref().clone()),
+        _ => None,
+    };
+    Record { guard: notice.guard.clone(), target: notice.target.clone(), incident }
+}
+
+/// The Event of a notice.
+fn event(notice: &Notice, note: &str, instance: &str, now: Timestamp) -> Event {
+    let record = serde_json::to_string(&record(notice)).unwrap_or_default();
+    let related = notice.related.as_ref().map(|pod| ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: Some(pod.namespace.clone()),
+        name: Some(pod.name.clone()),
+        uid: Some(pod.uid.clone()),
+        ..ObjectReference::default()
+    });
+    Event {
+        metadata: ObjectMeta {
+            name: Some(notice.name.clone()),
+            namespace: Some(namespace_of(notice).to_owned()),
+            labels: Some([(names::MANAGER_LABEL.to_owned(), names::MANAGER.to_owned())].into()),
+            annotations: Some([(names::RECORD_ANNOTATION.to_owned(), record)].into()),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(now)),
+        type_: Some(if notice.reason.is_warning() { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(notice.reason.as_str().to_owned()),
+        action: Some(notice.reason.action().to_owned()),
+        note: Some(note.to_owned()),
+        regarding: Some(reference(notice)),
+        related,
+        reporting_controller: Some(names::MANAGER.to_owned()),
+        reporting_instance: Some(instance.chars().take(INSTANCE_MAX).collect()),
+        ..Event::default()
+    }
+}
+
+impl Cluster {
+    fn events(&self, notice: &Notice) -> Api<Event> {
+        Api::namespaced(self.client.clone(), namespace_of(notice))
+    }
+
+    /// Writes the Event of a notice. One of that name that is ours already is as good.
+    ///
+    /// # Errors
+    /// As the API server says; [`Trouble::Conflict`] when an Event of that name is somebody else's.
+    pub async fn post(&self, notice: &Notice, note: &str, instance: &str, now: Timestamp) -> Result<(), Trouble> {
+        let event = event(notice, note, instance, now);
+        let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
+        match in_time(self.events(notice).create(&params, &event)).await {
+            Err(Trouble::Conflict) => self.is_ours(notice).await,
+            other => other.map(drop),
+        }
+    }
+
+    async fn is_ours(&self, notice: &Notice) -> Result<(), Trouble> {
+        let there = words::event(in_time(self.events(notice).get(&notice.name)).await?);
+        let same = |told: &words::Told| told.record.guard == notice.guard && told.record.target == notice.target;
+        if there.as_ref().is_some_and(same) { Ok(()) } else { Err(Trouble::Conflict) }
+    }
+
+    /// Says that what an Event tells of goes on: it was seen that often by now. That also renews its time to live.
+    ///
+    /// # Errors
+    /// As the API server says; [`Trouble::Missing`] when the Event is gone.
+    pub async fn renew(&self, notice: &Notice, count: i32, now: Timestamp) -> Result<(), Trouble> {
+        let series = EventSeries { count, last_observed_time: MicroTime(now) };
+        let patch = Patch::Merge(json!({ "series": series }));
+        in_time(self.events(notice).patch(&notice.name, &PatchParams::default(), &patch)).await.map(drop)
+    }
+
+    /// Writes the endpoints file into the ConfigMap of a namespace, by server-side apply.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn write_endpoints(&self, namespace: &str, file: &str) -> Result<(), Trouble> {
+        let name = names::ENDPOINTS_CONFIG_MAP;
+        let map = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                labels: Some([(names::MANAGER_LABEL.to_owned(), names::MANAGER.to_owned())].into()),
+                ..ObjectMeta::default()
+            },
+            data: Some([(names::ENDPOINTS_KEY.to_owned(), file.to_owned())].into()),
+            ..ConfigMap::default()
+        };
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        in_time(api.patch(name, &PatchParams::apply(names::MANAGER).force(), &Patch::Apply(map))).await.map(drop)
+    }
+
+    fn leases(&self, namespace: &str) -> Api<coordination::Lease> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The Lease, if there is one, and when it was renewed last.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn lease(&self, namespace: &str) -> Result<Option<(Lease, Option<Timestamp>)>, Trouble> {
+        let lease = match in_time(self.leases(namespace).get(names::LEASE)).await {
+            Err(Trouble::Missing) => return Ok(None),
+            other => other?,
+        };
+        let spec = lease.spec.unwrap_or_default();
+        let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let read = Lease {
+            holder: spec.holder_identity,
+            duration: seconds.map_or(names::LEASE_DURATION, Duration::from_secs),
+            version: lease.metadata.resource_version.unwrap_or_default(),
+            transitions: spec.lease_transitions.unwrap_or(0),
+        };
+        Ok(Some((read, spec.renew_time.map(|at| at.0))))
+    }
+
+    /// Writes the Lease: anew, or in place of the one that was read. `holder` empty gives it up.
+    ///
+    /// # Errors
+    /// As the API server says; [`Trouble::Conflict`] when another was first.
+    pub async fn write_lease(&self, namespace: &str, holder: &str, read: Option<&Lease>, now: Timestamp) -> Result<(), Trouble> {
+        let taken = read.is_none_or(|lease| lease.holder.as_deref() != Some(holder));
+        let transitions = read.map_or(0, |lease| lease.transitions.saturating_add(i32::from(taken)));
+        let lease = coordination::Lease {
+            metadata: ObjectMeta {
+                name: Some(names::LEASE.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                resource_version: read.map(|lease| lease.version.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(coordination::LeaseSpec {
+                holder_identity: Some(holder.to_owned()),
+                lease_duration_seconds: i32::try_from(names::LEASE_DURATION.as_secs()).ok(),
+                lease_transitions: Some(transitions),
+                acquire_time: taken.then(|| MicroTime(now)),
+                renew_time: Some(MicroTime(now)),
+                ..coordination::LeaseSpec::default()
+            }),
+        };
+        let (api, params) = (self.leases(namespace), PostParams::default());
+        match read {
+            None => in_time(api.create(&params, &lease)).await.map(drop),
+            Some(_) => in_time(api.replace(names::LEASE, &params, &lease)).await.map(drop),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What programs that run for months have in common.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`clock`] | the only place that reads a clock |
+//! | [`signals`] | being asked to end |
+//! | [`lines`] | the line that a transition writes |
+pub mod clock;
+pub mod lines;
+pub mod signals;

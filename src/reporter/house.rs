@@ -1,0 +1,549 @@
+//! What a reporter knows: one place that watches, agents and the API server's answers are written to, and that the sites and the writer of
+//! Events read. Synchronous, so that nothing in it waits.
+use crate::cluster::Trouble;
+use crate::cluster::watch::{News, Told};
+use crate::process::clock::Clock;
+use crate::process::lines;
+use crate::show::fleet::{self as shown, Page, View};
+use crate::show::fleet_metrics::{self, Counts, FleetState};
+use guardprobe_core::judge::election::Elector;
+use guardprobe_core::judge::fleet::{self, Contact, Known, Saying};
+use guardprobe_core::judge::incidents::{Hearing, Incidents};
+use guardprobe_core::judge::notice::{self, Act, Lasting, Ledger};
+use guardprobe_core::model::cluster::{DaemonSet, GuardName, Node, Pod, Service};
+use guardprobe_core::model::fleet::{Fleet, Warned};
+use guardprobe_core::model::heard::{Heard, Witnessed};
+use guardprobe_core::model::incident::{Change, Changed, FleetLine, Happening};
+use guardprobe_core::model::moment::Moment;
+use guardprobe_core::model::names;
+use guardprobe_core::model::notice::Notice;
+use guardprobe_core::model::report::Role;
+use guardprobe_core::parse::reporter::Settings;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How many Events of ours in one namespace are remembered to be there.
+const EVENTS_MAX: usize = 50_000;
+
+/// All that a reporter knows.
+#[derive(Debug)]
+pub(super) struct House {
+    clock: Clock,
+    me: String,
+    node: Option<String>,
+    inner: Mutex<Inner>,
+    /// Something may be there to be written.
+    news: Notify,
+    /// Which pods are to be asked may have changed.
+    pods: Notify,
+    /// The addresses of the API may have changed.
+    pub(super) endpoints_changed: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    known: Known,
+    incidents: Incidents,
+    ledger: Ledger,
+    lasting: Lasting,
+    elector: Elector,
+    counts: Counts,
+    /// As it was at the last tick: for what may be a second old.
+    fleet: Fleet,
+    ticked: Duration,
+    /// Lists that have not ended yet.
+    pending: BTreeSet<String>,
+    /// What of the API fails now, by what it is for.
+    trouble: BTreeMap<String, Option<Trouble>>,
+    /// The names of our Events, by namespace.
+    told: BTreeMap<String, BTreeSet<String>>,
+    slices: BTreeMap<String, BTreeSet<SocketAddr>>,
+    warned: Vec<Warned>,
+    asked: BTreeMap<String, Role>,
+}
+
+impl House {
+    pub(super) fn new(settings: Settings, me: String, node: Option<String>, clock: Clock) -> Self {
+        let mut pending = BTreeSet::from(["nodes".to_owned(), "events in default".to_owned()]);
+        for guard in &settings.guards {
+            pending.extend(["pods", "daemonsets"].map(|what| format!("{what} in {}", guard.name.namespace)));
+        }
+        let inner = Inner {
+            known: Known::new(settings.guards, settings.proof),
+            incidents: Incidents::new(Duration::ZERO),
+            ledger: Ledger::default(),
+            lasting: Lasting::default(),
+            elector: Elector::new(me.clone()),
+            counts: Counts::default(),
+            fleet: Fleet::default(),
+            ticked: Duration::ZERO,
+            pending,
+            trouble: BTreeMap::new(),
+            told: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            warned: Vec::new(),
+            asked: BTreeMap::new(),
+        };
+        let [news, pods, endpoints_changed] = [Notify::new(), Notify::new(), Notify::new()];
+        House { clock, me, node, inner: Mutex::new(inner), news, pods, endpoints_changed }
+    }
+
+    /// A task that panicked while it held this has left at worst a change half told.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn me(&self) -> &str {
+        &self.me
+    }
+
+    /// The node that this reporter is on, as far as it was told.
+    pub(super) fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    pub(super) fn introduction(&self) -> String {
+        let inner = self.inner();
+        inner.known.guards.iter().map(|guard| guard.name.to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The namespaces that hold a guard.
+    pub(super) fn namespaces(&self) -> BTreeSet<String> {
+        self.inner().known.guards.iter().map(|guard| guard.name.namespace.clone()).collect()
+    }
+
+    // What the cluster holds.
+
+    /// Takes in what a watch tells. `what` it is of is told when it fails.
+    fn news_of<T>(&self, what: &str, news: News<T>, take: impl FnOnce(&mut Inner, Moment, News<T>)) {
+        let now = self.now();
+        let mut inner = self.inner();
+        match news {
+            News::Trouble(trouble) => inner.fails(what, Some(trouble)),
+            news => {
+                if matches!(news, News::All(_)) {
+                    inner.pending.remove(what);
+                    inner.fails(what, None);
+                }
+                take(&mut inner, now, news);
+            }
+        }
+        drop(inner);
+        self.pods.notify_one();
+        self.news.notify_one();
+    }
+
+    pub(super) fn nodes(&self, news: News<Node>) {
+        self.news_of("nodes", news, |inner, now, news| {
+            let mut gone = Vec::new();
+            match news {
+                News::All(nodes) => {
+                    let there: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+                    let before: Vec<String> = inner.known.node_names().filter(|name| !there.contains(name)).map(str::to_owned).collect();
+                    gone.extend(before.iter().filter_map(|name| inner.known.node_gone(name)));
+                    gone.extend(nodes.into_iter().filter_map(|node| inner.known.node(node, now.up)));
+                }
+                News::Here(node) => gone.extend(inner.known.node(node, now.up)),
+                News::Gone(node) => gone.extend(inner.known.node_gone(&node.name)),
+                News::Trouble(_) => {}
+            }
+            for uid in gone {
+                let changes = inner.incidents.node_gone(&uid, now.up);
+                self.tell(inner, now, changes);
+            }
+        });
+    }
+
+    pub(super) fn pods(&self, namespace: &str, news: News<Pod>) {
+        self.news_of(&format!("pods in {namespace}"), news, |inner, now, news| match news {
+            News::All(pods) => {
+                let there: BTreeSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
+                let gone: Vec<String> =
+                    inner.known.pod_uids(namespace).into_iter().filter(|uid| !there.contains(uid.as_str())).collect();
+                gone.iter().for_each(|uid| inner.pod_gone(uid, now));
+                pods.into_iter().for_each(|pod| inner.known.pod(pod, now.up));
+            }
+            News::Here(pod) => inner.known.pod(pod, now.up),
+            News::Gone(pod) => inner.pod_gone(&pod.uid, now),
+            News::Trouble(_) => {}
+        });
+    }
+
+    pub(super) fn daemon_sets(&self, namespace: &str, news: News<DaemonSet>) {
+        self.news_of(&format!("daemonsets in {namespace}"), news, |inner, _, news| match news {
+            News::All(sets) => {
+                inner.known.daemon_set_uids(namespace).iter().for_each(|uid| inner.known.daemon_set_gone(uid));
+                sets.into_iter().for_each(|set| inner.known.daemon_set(set));
+            }
+            News::Here(set) => inner.known.daemon_set(set),
+            News::Gone(set) => inner.known.daemon_set_gone(&set.uid),
+            News::Trouble(_) => {}
+        });
+    }
+
+    pub(super) fn services(&self, namespace: &str, news: News<Service>) {
+        self.news_of(&format!("services in {namespace}"), news, |inner, _, news| match news {
+            News::All(services) => {
+                inner.known.service_names(namespace).iter().for_each(|name| inner.known.service_gone(namespace, name));
+                services.into_iter().for_each(|service| inner.known.service(service));
+            }
+            News::Here(service) => inner.known.service(service),
+            News::Gone(service) => inner.known.service_gone(namespace, &service.name),
+            News::Trouble(_) => {}
+        });
+    }
+
+    pub(super) fn api_endpoints(&self, news: News<(String, BTreeSet<SocketAddr>)>) {
+        self.news_of("endpointslices of the API", news, |inner, now, news| {
+            match news {
+                News::All(slices) => inner.slices = slices.into_iter().collect(),
+                News::Here((name, addresses)) => drop(inner.slices.insert(name, addresses)),
+                News::Gone((name, _)) => drop(inner.slices.remove(&name)),
+                News::Trouble(_) => {}
+            }
+            let addresses: BTreeSet<SocketAddr> = inner.slices.values().flatten().copied().collect();
+            // An API without an endpoint would not have told us so: that is a moment between two slices.
+            if !addresses.is_empty() && inner.known.endpoints(&addresses, now.up) {
+                tracing::info!("the API is at {}", addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", "));
+                self.endpoints_changed.notify_one();
+            }
+        });
+    }
+
+    /// The addresses of the API.
+    pub(super) fn endpoints(&self) -> BTreeSet<SocketAddr> {
+        self.inner().known.endpoint_addresses().collect()
+    }
+
+    /// What of our Events is there. The first time, incidents are rebuilt from it.
+    pub(super) fn told(&self, namespace: &str, news: News<Told>) {
+        let what = format!("events in {namespace}");
+        self.news_of(&what, news, |inner, now, news| {
+            let names = inner.told.entry(namespace.to_owned()).or_default();
+            match news {
+                News::All(told) => {
+                    let there: BTreeSet<String> = told.iter().map(|told| told.name.clone()).take(EVENTS_MAX).collect();
+                    names.difference(&there).for_each(|name| inner.ledger.gone(name));
+                    *names = there;
+                    told.iter().for_each(|told| inner.ledger.seen(&told.name, told.count, now.up));
+                    if inner.asked.is_empty() {
+                        inner.rebuild(told);
+                    }
+                }
+                News::Here(told) => {
+                    if names.len() < EVENTS_MAX {
+                        names.insert(told.name.clone());
+                    }
+                    inner.ledger.seen(&told.name, told.count, now.up);
+                }
+                News::Gone(told) => {
+                    names.remove(&told.name);
+                    inner.ledger.gone(&told.name);
+                }
+                News::Trouble(_) => {}
+            }
+        });
+    }
+
+    /// How long nobody led before this process began, as the Lease says.
+    pub(super) fn nobody_led_for(&self, unled: Duration) {
+        let mut inner = self.inner();
+        if inner.asked.is_empty() {
+            inner.incidents.nobody_told_for(unled);
+        }
+    }
+
+    // What the agents say.
+
+    /// Waits until the pods that are to be asked may be others.
+    pub(super) async fn pods_changed(&self) {
+        self.pods.notified().await;
+    }
+
+    /// The pods that are to be asked; none before it is known, or known that it will not be, what was told of incidents before.
+    pub(super) fn to_ask(&self) -> Vec<Pod> {
+        let mut inner = self.inner();
+        let events = "events in default";
+        if inner.pending.contains(events) && inner.trouble.get(events).is_none_or(Option::is_none) {
+            return Vec::new();
+        }
+        let pods: Vec<Pod> = inner.known.to_ask().cloned().collect();
+        inner.asked = pods.iter().map(|pod| (pod.uid.clone(), pod.role)).collect();
+        pods
+    }
+
+    /// An agent's report. False when its node is not known yet: then it is to be asked again soon.
+    pub(super) fn heard(&self, uid: &str, mut heard: Heard) -> bool {
+        let now = self.now();
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        let Some(place) = inner.known.one(uid).and_then(|seen| fleet::place_of(&inner.known, &seen.pod)) else { return false };
+        let reached = inner.known.reached_on(&place.node, now.up);
+        let hearing = Hearing { place: &place, pod: uid, heard: &heard, now: now.up };
+        let changes = inner.incidents.hear(&hearing, |target| fleet::attribution(target, &reached));
+        inner.counts.reports.entry("agent").or_default().0 += 1;
+        heard.targets.iter_mut().for_each(|target| target.recent = Vec::new());
+        inner.known.said(uid, Saying::Agent(heard), now.up);
+        if !changes.is_empty() {
+            self.tell(inner, now, changes);
+            self.news.notify_one();
+        }
+        true
+    }
+
+    /// A witness's report.
+    pub(super) fn witnessed(&self, uid: &str, witnessed: Witnessed) {
+        let now = self.now();
+        let mut inner = self.inner();
+        inner.counts.reports.entry("witness").or_default().0 += 1;
+        inner.known.said(uid, Saying::Witness(witnessed), now.up);
+    }
+
+    /// An agent or witness did not answer, or not so that it can be understood.
+    pub(super) fn contact(&self, uid: &str, role: Role, contact: Contact) {
+        let mut inner = self.inner();
+        if let Contact::Refused(_) = &contact {
+            inner.counts.reports.entry(word(role)).or_default().1 += 1;
+        }
+        inner.known.contact(uid, contact);
+    }
+
+    // What is written.
+
+    /// Waits until there may be something to write.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// What to write next, if it is ours to write.
+    pub(super) fn next(&self) -> Option<Act> {
+        let now = self.now();
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        if !inner.elector.leads(now.up) || inner.pending.contains("events in default") {
+            return None;
+        }
+        let wanted = notice::wanted(&inner.fleet, &inner.incidents, &inner.lasting, now.up);
+        inner.ledger.next(&wanted, &inner.known, now.up)
+    }
+
+    /// It was written.
+    pub(super) fn written(&self, act: &Act) {
+        let now = self.now();
+        let mut inner = self.inner();
+        let (notice, namespace) = of(act);
+        *inner.counts.posted.entry(notice.reason.as_str()).or_default() += 1;
+        inner.told.entry(namespace).or_default().insert(notice.name.clone());
+        inner.ledger.written(act, now.up);
+    }
+
+    /// It could not be.
+    pub(super) fn not_written(&self, act: &Act, trouble: &Trouble) {
+        let mut inner = self.inner();
+        let (notice, _) = of(act);
+        *inner.counts.failed.entry(notice.reason.as_str()).or_default() += 1;
+        match trouble {
+            Trouble::Missing if matches!(act, Act::Renew { .. }) => inner.ledger.gone(&notice.name),
+            Trouble::Conflict | Trouble::Invalid(_) => inner.ledger.hopeless(&notice.name),
+            // What is said of many nodes must not hold back what is said of each.
+            Trouble::Forbidden(_) | Trouble::Missing if notice.target.is_empty() => inner.ledger.hopeless(&notice.name),
+            _ => {}
+        }
+    }
+
+    /// Something that is done at the API now and then works, or does not.
+    pub(super) fn works(&self, what: &str, trouble: Option<Trouble>) {
+        self.inner().fails(what, trouble);
+    }
+
+    /// Decides on the Lease.
+    pub(super) fn elect<T>(&self, decide: impl FnOnce(&mut Elector, Duration) -> T) -> T {
+        let now = self.now().up;
+        let mut inner = self.inner();
+        let before = inner.elector.leads(now);
+        let decided = decide(&mut inner.elector, now);
+        let leads = inner.elector.leads(now);
+        if before != leads {
+            tracing::info!(reporter = self.me, "{}", if leads { "leads: writes Events from now on" } else { "leads no longer" });
+            self.news.notify_one();
+            self.endpoints_changed.notify_one();
+        }
+        decided
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.inner().elector.leads(self.now().up)
+    }
+
+    // What is so by the passing of time.
+
+    /// Looks at the whole fleet.
+    pub(super) fn tick(&self) {
+        let now = self.now();
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        inner.known.tick(now.up);
+        inner.fleet = fleet::fleet(&inner.known, &inner.incidents, now);
+        let changes = inner.lasting.look(&inner.fleet, now.up);
+        self.tell(inner, now, changes);
+        let ledger = &inner.ledger;
+        inner.incidents.forget(now.up, |tracked, transient| ledger.is_told(tracked, transient, now.up));
+        let known = &inner.known;
+        inner.incidents.forget_places(|place| known.node_uid(&place.node) != Some(&place.node_uid));
+        inner.ticked = now.up;
+        inner.tell_warnings();
+    }
+
+    /// Writes a line for each change, and counts.
+    fn tell(&self, inner: &mut Inner, now: Moment, changes: Vec<Change>) {
+        let leader = inner.elector.leads(now.up);
+        for change in changes {
+            if let (Happening::Opened, Changed::Incident { incident }) = (change.event, &change.what) {
+                let key = (incident.place.guard.clone(), incident.place.target.clone());
+                *inner.counts.incidents.entry(key).or_default() += 1;
+            }
+            let (schema, reporter) = (names::INCIDENT_SCHEMA.to_owned(), self.me.clone());
+            let what = format!("{:?}", change.event).to_lowercase();
+            lines::write(&FleetLine { schema, time: now.wall, reporter, leader, change }, &what);
+        }
+    }
+
+    // What is answered.
+
+    /// The page for Prometheus.
+    pub(super) fn metrics(&self) -> String {
+        let now = self.now();
+        let inner = self.inner();
+        let fleet = fleet::fleet(&inner.known, &inner.incidents, now);
+        let trouble = inner.trouble.iter().map(|(what, trouble)| (what.as_str(), trouble.is_some())).collect();
+        fleet_metrics::page(&FleetState {
+            fleet: &fleet,
+            guards: inner.known.guards.iter().map(|guard| &guard.name).collect(),
+            counts: &inner.counts,
+            waiting: inner.ledger.waiting(),
+            leader: inner.elector.leads(now.up),
+            asked: inner.asking(),
+            trouble,
+            endpoints: inner.known.endpoint_addresses().count(),
+        })
+    }
+
+    /// A page of the fleet, as JSON.
+    pub(super) fn fleet(&self, page: &Page) -> String {
+        let now = self.now();
+        let inner = self.inner();
+        let fleet = fleet::fleet(&inner.known, &inner.incidents, now);
+        let view = View { time: now.wall, reporter: &self.me, leader: inner.elector.leads(now.up), pending: inner.pendings() };
+        shown::page(&fleet, view, page)
+    }
+
+    /// Whether it works.
+    ///
+    /// # Errors
+    /// It has not looked at the fleet for long.
+    pub(super) fn alive(&self) -> Result<(), String> {
+        let late = self.now().up.saturating_sub(self.inner().ticked);
+        if late < names::REPORTER_HANGS { Ok(()) } else { Err(format!("has not looked at the fleet for {} s", late.as_secs())) }
+    }
+
+    /// Whether it knows the cluster. Once it does it stays so, whatever becomes of the API server.
+    ///
+    /// # Errors
+    /// What is pending.
+    pub(super) fn ready(&self) -> Result<(), String> {
+        let pending = self.inner().pendings();
+        if pending.is_empty() { Ok(()) } else { Err(format!("pending: {}", pending.join("; "))) }
+    }
+
+    /// What the wall clock says.
+    pub(super) fn wall(&self) -> Timestamp {
+        self.now().wall
+    }
+}
+
+impl Inner {
+    fn pod_gone(&mut self, uid: &str, now: Moment) {
+        self.known.pod_gone(uid, now.up);
+        self.incidents.pod_gone(uid);
+    }
+
+    fn rebuild(&mut self, told: Vec<Told>) {
+        let ours = |guard: &GuardName| self.known.looks_after(guard);
+        let incidents = told.into_iter().filter_map(|told| told.record.incident).filter(|incident| ours(&incident.place.guard));
+        for incident in incidents.collect::<Vec<_>>() {
+            if self.known.node_names().next().is_none() || self.known.node_uid(&incident.place.node) == Some(&incident.place.node_uid) {
+                self.incidents.rebuild(incident);
+            }
+        }
+    }
+
+    /// Notes that something fails, or does not, and says so once.
+    fn fails(&mut self, what: &str, trouble: Option<Trouble>) {
+        let before = self.trouble.insert(what.to_owned(), trouble.clone()).flatten();
+        match (before, trouble) {
+            (before, Some(trouble)) if before.as_ref().map(std::mem::discriminant) != Some(std::mem::discriminant(&trouble)) => {
+                tracing::warn!(what, "{trouble}{}", advice(&trouble));
+            }
+            (Some(_), None) => tracing::info!(what, "works again"),
+            _ => {}
+        }
+    }
+
+    fn pendings(&self) -> Vec<String> {
+        let why = |what: &String| match self.trouble.get(what).and_then(Option::as_ref) {
+            Some(trouble) => format!("{what} ({trouble})"),
+            None => what.clone(),
+        };
+        // Without its Events it cannot know what was told, but it can say how the fleet is.
+        self.pending.iter().filter(|what| !what.starts_with("events")).map(why).collect()
+    }
+
+    fn asking(&self) -> BTreeMap<&'static str, (usize, usize)> {
+        let mut asking = BTreeMap::from([("agent", (0, 0)), ("witness", (0, 0))]);
+        for (uid, role) in &self.asked {
+            let Some(seen) = self.known.one(uid) else { continue };
+            let counts = asking.entry(word(*role)).or_default();
+            counts.0 += 1;
+            counts.1 += usize::from(seen.contact == Contact::Answered);
+        }
+        asking
+    }
+
+    fn tell_warnings(&mut self) {
+        let same = |one: &Warned, other: &Warned| (&one.guard, one.warning) == (&other.guard, other.warning);
+        for warned in self.fleet.warnings.iter().filter(|warned| !self.warned.iter().any(|known| same(known, warned))) {
+            let (guard, warning) = (warned.guard.to_string(), warned.warning.as_str());
+            tracing::warn!(guard, warning, count = warned.count, "{}", warned.examples.join(", "));
+        }
+        self.warned.clone_from(&self.fleet.warnings);
+    }
+}
+
+/// The word for a role in labels.
+fn word(role: Role) -> &'static str {
+    if role == Role::Agent { "agent" } else { "witness" }
+}
+
+/// The notice of an act, and the namespace of its Event.
+fn of(act: &Act) -> (&Notice, String) {
+    let notice = match act {
+        Act::Post(notice) | Act::Renew { notice, .. } => notice,
+    };
+    (notice, crate::cluster::write::namespace_of(notice).to_owned())
+}
+
+fn advice(trouble: &Trouble) -> &'static str {
+    match trouble {
+        Trouble::Forbidden(_) => "; the permissions that a reporter needs are in deploy/reporter; it goes on with the rest",
+        Trouble::Unreachable(_) | Trouble::Busy(_) => "; agents are asked all the same",
+        _ => "",
+    }
+}

@@ -1,0 +1,94 @@
+//! Who writes, by a Lease; and what the one who does keeps up to date for the agents.
+use super::house::House;
+use crate::cluster::{Cluster, Trouble};
+use crate::show::endpoints;
+use guardprobe_core::judge::election::{Lease, Step};
+use guardprobe_core::model::names;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Stands for election for as long as the future lives, and keeps the endpoints ConfigMap while it leads.
+pub(super) async fn lead(cluster: &Cluster, house: &House, namespace: &str) -> ! {
+    let mut first = true;
+    let elect = async {
+        loop {
+            match elect(cluster, house, namespace, &mut first).await {
+                Err(Trouble::Conflict) => house.elect(|elector, _| elector.lost()),
+                outcome => {
+                    // The passing of time may have ended it.
+                    house.elect(|_, _| ());
+                    house.works("the lease", outcome.err());
+                }
+            }
+            sleep(names::LEASE_PERIOD.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+        }
+    };
+    tokio::select! {
+        never = elect => never,
+        never = keep_endpoints(cluster, house) => never,
+    }
+}
+
+async fn elect(cluster: &Cluster, house: &House, namespace: &str, first: &mut bool) -> Result<(), Trouble> {
+    let read = cluster.lease(namespace).await?;
+    if std::mem::replace(first, false) {
+        let renewed = read.as_ref().and_then(|(_, renewed)| *renewed);
+        house.nobody_led_for(renewed.map_or(Duration::ZERO, |at| house.wall().duration_since(at).unsigned_abs()));
+    }
+    let lease: Option<Lease> = read.map(|(lease, _)| lease);
+    let step = house.elect(|elector, now| elector.step(lease.as_ref(), now));
+    if step == Step::Wait {
+        return Ok(());
+    }
+    let began = house.now();
+    cluster.write_lease(namespace, house.me(), lease.as_ref(), began.wall).await?;
+    house.elect(|elector, _| elector.written(began.up));
+    Ok(())
+}
+
+/// Gives the Lease up, so that another need not wait until it is old.
+pub(super) async fn give_up(cluster: &Cluster, house: &House, namespace: &str) {
+    if !house.leads() {
+        return;
+    }
+    if let Ok(Some((lease, _))) = cluster.lease(namespace).await
+        && lease.holder.as_deref() == Some(house.me())
+    {
+        let _ = cluster.write_lease(namespace, "", Some(&lease), house.wall()).await;
+    }
+}
+
+/// Writes the ConfigMap when the addresses change, when this one begins to lead, and now and then.
+async fn keep_endpoints(cluster: &Cluster, house: &House) -> ! {
+    loop {
+        let mut due = Instant::now() + names::ENDPOINTS_RENEWAL;
+        let addresses = house.endpoints();
+        if house.leads() && !addresses.is_empty() && !write_endpoints(cluster, house, &addresses).await {
+            due = Instant::now() + names::LEASE_DURATION;
+        }
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = house.endpoints_changed.notified() => {}
+        }
+    }
+}
+
+/// True when it is written everywhere.
+async fn write_endpoints(cluster: &Cluster, house: &House, addresses: &BTreeSet<SocketAddr>) -> bool {
+    let file = match endpoints::file(addresses, house.wall()) {
+        Ok(file) => file,
+        Err(message) => {
+            house.works("the endpoints ConfigMap", Some(Trouble::Invalid(message)));
+            return false;
+        }
+    };
+    let mut written = Ok(());
+    for namespace in house.namespaces() {
+        written = cluster.write_endpoints(&namespace, &file).await.and(written);
+    }
+    let done = written.is_ok();
+    house.works("the endpoints ConfigMap", written.err());
+    done
+}

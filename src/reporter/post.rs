@@ -1,0 +1,62 @@
+//! Writes Events: what the ledger says is next, one at a time, at its rate.
+use super::house::House;
+use crate::cluster::{Cluster, Trouble};
+use crate::show::notes;
+use guardprobe_core::judge::notice::Act;
+use guardprobe_core::model::names;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// The shortest and the longest rest after a failure.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// How long at most, whatever the API server says.
+const BUSY_MAX: Duration = Duration::from_secs(60);
+/// What this is called where it fails.
+const WHAT: &str = "writing events";
+
+/// Writes for as long as the future lives.
+pub(super) async fn post(cluster: &Cluster, house: &House) -> ! {
+    let mut rest = BACKOFF.0;
+    loop {
+        let Some(act) = house.next() else {
+            // What waits for its turn, or is yet to settle, comes by time alone.
+            let _ = timeout(names::SETTLE, house.news()).await;
+            continue;
+        };
+        match write(cluster, house, &act).await {
+            Ok(()) => {
+                house.written(&act);
+                house.works(WHAT, None);
+                rest = BACKOFF.0;
+            }
+            Err(trouble) => {
+                house.not_written(&act, &trouble);
+                let pause = pause(&trouble, rest);
+                house.works(WHAT, Some(trouble));
+                sleep(pause).await;
+                rest = (rest * 2).min(BACKOFF.1);
+            }
+        }
+    }
+}
+
+/// How long to rest after a failure.
+fn pause(trouble: &Trouble, rest: Duration) -> Duration {
+    match trouble {
+        Trouble::Missing | Trouble::Conflict | Trouble::Invalid(_) => Duration::ZERO,
+        Trouble::Busy(seconds) => Duration::from_secs((*seconds).into()).min(BUSY_MAX),
+        Trouble::Forbidden(_) | Trouble::Unreachable(_) => rest,
+    }
+}
+
+async fn write(cluster: &Cluster, house: &House, act: &Act) -> Result<(), Trouble> {
+    let now = house.wall();
+    match act {
+        Act::Post(notice) => {
+            cluster.post(notice, &notes::note(notice), house.me(), now).await?;
+            tracing::info!(guard = %notice.guard, target = notice.target, event = notice.name, "{}", notice.reason.as_str());
+            Ok(())
+        }
+        Act::Renew { notice, count } => cluster.renew(notice, *count, now).await,
+    }
+}
