@@ -3,10 +3,13 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a world that cannot be built is a failure")]
 pub(crate) mod agent;
+pub(crate) mod cluster;
 pub(crate) mod facts;
 
 use nix::sched::{CloneFlags, setns};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fs;
 use std::io::{Read, Write};
@@ -262,6 +265,16 @@ impl Ca {
         self.issuer.pem()
     }
 
+    /// Certificate and key, as PEM, of a server with these names, or of a client.
+    pub(crate) fn pair(&self, names: &[&str], common: &str, organization: Option<&str>) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common);
+        organization.into_iter().for_each(|name| params.distinguished_name.push(DnType::OrganizationName, name));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
     fn server(&self) -> Arc<rustls::ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let leaf =
@@ -313,6 +326,12 @@ pub(crate) fn dns_answer(query: &[u8]) -> Vec<u8> {
         answer.extend(address);
     }
     answer
+}
+
+/// A key for the tokens of service accounts, private and public, as PEM.
+pub(crate) fn service_account_key() -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    (key.serialize_pem(), key.public_key_pem())
 }
 
 pub(crate) fn ip(args: &[&str]) {

@@ -1,0 +1,7 @@
+//! The reporter against a real API server, with real agents in namespaces, and only the permissions that are shipped.
+#![allow(clippy::unwrap_used, reason = "a world that cannot be built is a failure")]
+#![allow(clippy::disallowed_methods, reason = "a test looks at the clock")]
+mod common;
+
+#[path = "reporter/incidents.rs"]
+mod incidents;
