@@ -391,7 +391,7 @@ impl House {
         let mut inner = self.inner();
         let inner = &mut *inner;
         inner.known.tick(now.up);
-        inner.fleet = fleet::fleet(&inner.known, &inner.incidents, now);
+        inner.fleet = inner.look(now);
         let changes = inner.lasting.look(&inner.fleet, now.up);
         self.tell(inner, now, changes);
         let ledger = &inner.ledger;
@@ -422,7 +422,7 @@ impl House {
     pub(super) fn metrics(&self) -> String {
         let now = self.now();
         let inner = self.inner();
-        let fleet = fleet::fleet(&inner.known, &inner.incidents, now);
+        let fleet = inner.look(now);
         let trouble = inner.trouble.iter().map(|(what, trouble)| (what.as_str(), trouble.is_some())).collect();
         fleet_metrics::page(&FleetState {
             fleet: &fleet,
@@ -440,7 +440,7 @@ impl House {
     pub(super) fn fleet(&self, page: &Page) -> String {
         let now = self.now();
         let inner = self.inner();
-        let fleet = fleet::fleet(&inner.known, &inner.incidents, now);
+        let fleet = inner.look(now);
         let view = View { time: now.wall, reporter: &self.me, leader: inner.elector.leads(now.up), pending: inner.pendings() };
         shown::page(&fleet, view, page)
     }
@@ -470,6 +470,15 @@ impl House {
 }
 
 impl Inner {
+    /// The fleet now. While lists are pending what is missing may be on its way, and is no fault of the set-up.
+    fn look(&self, now: Moment) -> Fleet {
+        let mut fleet = fleet::fleet(&self.known, &self.incidents, now);
+        if !self.pending.is_empty() {
+            fleet.warnings.clear();
+        }
+        fleet
+    }
+
     fn pod_gone(&mut self, uid: &str, now: Moment) {
         self.known.pod_gone(uid, now.up);
         self.incidents.pod_gone(uid);

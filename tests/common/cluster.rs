@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test looks at the clock")]
 use super::facts::{eventually, within};
 use super::{Ca, DNS, dns_answer, imds, inside, ip, own_namespace};
+use futures_util::StreamExt;
 use k8s_openapi::api::events::v1::Event;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
@@ -374,6 +375,19 @@ impl Cluster {
             let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
             pods.patch_status(&name, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(status)).await.unwrap();
+        });
+    }
+
+    /// Nodes without an agent's pod, cordoned off from the DaemonSet by nothing: they are uncovered once the reporter has run for minutes.
+    pub(crate) fn bare_nodes(&self, count: usize) {
+        self.client(move |client| async move {
+            let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client);
+            let make = |nth: usize| {
+                let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("bare-{nth:04}")}});
+                let nodes = nodes.clone();
+                async move { nodes.create(&kube::api::PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap() }
+            };
+            futures_util::stream::iter((0..count).map(make)).buffer_unordered(16).collect::<Vec<_>>().await;
         });
     }
 
