@@ -5,3 +5,9 @@ mod common;
 
 #[path = "reporter/incidents.rs"]
 mod incidents;
+#[path = "reporter/access.rs"]
+mod access;
+#[path = "reporter/fleet.rs"]
+mod fleet;
+#[path = "reporter/writing.rs"]
+mod writing;

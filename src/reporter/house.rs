@@ -51,6 +51,8 @@ struct Inner {
     ledger: Ledger,
     lasting: Lasting,
     elector: Elector,
+    /// Whether it led when that was looked at last.
+    led: bool,
     counts: Counts,
     /// As it was at the last tick: for what may be a second old.
     fleet: Fleet,
@@ -78,6 +80,7 @@ impl House {
             ledger: Ledger::default(),
             lasting: Lasting::default(),
             elector: Elector::new(me.clone()),
+            led: false,
             counts: Counts::default(),
             fleet: Fleet::default(),
             ticked: Duration::ZERO,
@@ -368,10 +371,9 @@ impl House {
     pub(super) fn elect<T>(&self, decide: impl FnOnce(&mut Elector, Duration) -> T) -> T {
         let now = self.now().up;
         let mut inner = self.inner();
-        let before = inner.elector.leads(now);
         let decided = decide(&mut inner.elector, now);
         let leads = inner.elector.leads(now);
-        if before != leads {
+        if std::mem::replace(&mut inner.led, leads) != leads {
             tracing::info!(reporter = self.me, "{}", if leads { "leads: writes Events from now on" } else { "leads no longer" });
             self.news.notify_one();
             self.endpoints_changed.notify_one();

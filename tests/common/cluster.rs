@@ -2,6 +2,7 @@
 //! tools, built by `tests/tools/build`; without them, and without Go to build them, a test fails.
 #![allow(clippy::disallowed_methods, reason = "a test looks at the clock")]
 use super::facts::{eventually, within};
+use super::simulated::{self, Simulated};
 use super::{Ca, DNS, dns_answer, imds, inside, ip, own_namespace};
 use futures_util::StreamExt;
 use k8s_openapi::api::events::v1::Event;
@@ -337,6 +338,13 @@ impl Cluster {
         node
     }
 
+    /// A pod's namespace on a node of which there are no objects yet.
+    pub(crate) fn bare(&self, nth: u8) -> Node<'_> {
+        let node = Node { cluster: self, nth };
+        node.network();
+        node
+    }
+
     /// The DaemonSet of the guard's agents; made once.
     pub(crate) fn daemon_set(&self, name: &str, role: &str) -> String {
         let labels = json!({"guardprobe.dev/guard": "deny", "guardprobe.dev/role": role, "set": name});
@@ -372,9 +380,7 @@ impl Cluster {
                 nodes.patch_status(&node, &kube::api::PatchParams::default(), &patch).await.unwrap();
             }
             pods.create(&params, &serde_json::from_value(pod).unwrap()).await.unwrap();
-            let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
-                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
-            pods.patch_status(&name, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(status)).await.unwrap();
+            pods.patch_status(&name, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(running(&ip))).await.unwrap();
         });
     }
 
@@ -389,6 +395,28 @@ impl Cluster {
             };
             futures_util::stream::iter((0..count).map(make)).buffer_unordered(16).collect::<Vec<_>>().await;
         });
+    }
+
+    /// So many simulated agents: for each a node and a pod, and all of them answering.
+    pub(crate) fn simulated(&self, count: usize) -> Simulated {
+        let agents = Simulated::start(&self.hub(), count);
+        self.bare_nodes(count);
+        let set = self.daemon_set("agents", "agent");
+        self.client(move |client| async move {
+            let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, "default");
+            let make = |nth: usize| {
+                let (pods, name, ip) = (pods.clone(), format!("agent-{nth:04}"), simulated::address(nth).to_string());
+                let mut pod = pod_object(&format!("bare-{nth:04}"), &name, "agent", &set);
+                pod["status"] = Value::Null;
+                async move {
+                    pods.create(&kube::api::PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+                    let status = running(&ip);
+                    pods.patch_status(&name, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(status)).await.unwrap();
+                }
+            };
+            futures_util::stream::iter((0..count).map(make)).buffer_unordered(16).collect::<Vec<_>>().await;
+        });
+        agents
     }
 
     /// A token of the reporter's service account, in a kubeconfig.
@@ -411,7 +439,7 @@ impl Cluster {
         let mut command = Command::new("ip");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("GUARDPROBE_FORBIDDEN_NETNS", own_namespace());
         command.env("KUBECONFIG", access).env("GUARDPROBE_POD", name).env("GUARDPROBE_NAMESPACE", "guardprobe");
-        command.env("GUARDPROBE_NODE", "node-1").env("GUARDPROBE_LOG", "info,guardprobe=debug");
+        command.env("GUARDPROBE_NODE", "node-1").env("GUARDPROBE_LOG", "info,kube_client=off,guardprobe=debug");
         command.args(["netns", "exec", &self.hub(), env!("CARGO_BIN_EXE_guardprobe"), "reporter"]);
         if !args.contains(&"-c") {
             command.args(["--guard", GUARD]);
@@ -567,16 +595,9 @@ impl Node<'_> {
 
     /// A pod of that DaemonSet on this node.
     pub(crate) fn pod_object(&self, name: &str, role: &str, set: &str) -> Value {
-        let owner = if role == "agent" { "agents" } else { "witnesses" };
-        let owner = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": owner, "uid": set, "controller": true});
-        json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "namespace": "default", "ownerReferences": [owner],
-                         "labels": {"guardprobe.dev/guard": "deny", "guardprobe.dev/role": role, "set": owner["name"]}},
-            "spec": {"nodeName": self.name(), "automountServiceAccountToken": false, "containers": [{"name": "agent", "image": "x"}],
-                     "tolerations": [{"operator": "Exists"}]},
-            "status": {"podIP": self.ip().to_string()},
-        })
+        let mut pod = pod_object(&self.name(), name, role, set);
+        pod["status"] = json!({"podIP": self.ip().to_string()});
+        pod
     }
 
     /// The guard of this node is there.
@@ -610,6 +631,24 @@ impl Node<'_> {
         command.env("GUARDPROBE_POD", format!("agent-{}", self.nth)).args(["netns", "exec", &self.pod()]);
         command
     }
+}
+
+fn pod_object(node: &str, name: &str, role: &str, set: &str) -> Value {
+    let owner = if role == "agent" { "agents" } else { "witnesses" };
+    let owner = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": owner, "uid": set, "controller": true});
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "ownerReferences": [owner],
+                     "labels": {"guardprobe.dev/guard": "deny", "guardprobe.dev/role": role, "set": owner["name"]}},
+        "spec": {"nodeName": node, "automountServiceAccountToken": false, "containers": [{"name": "agent", "image": "x"}],
+                 "tolerations": [{"operator": "Exists"}]},
+    })
+}
+
+/// The status of a pod that runs and is ready.
+fn running(ip: &str) -> Value {
+    json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+           "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}})
 }
 
 /// A process that is gone when its test is.

@@ -5,6 +5,7 @@
 pub(crate) mod agent;
 pub(crate) mod cluster;
 pub(crate) mod facts;
+pub(crate) mod simulated;
 
 use nix::sched::{CloneFlags, setns};
 use rcgen::{

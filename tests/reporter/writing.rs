@@ -1,0 +1,125 @@
+//! Events that the API server does not take as they come: each way to fail is handled.
+use crate::common::cluster::Cluster;
+use crate::common::facts::{eventually, within};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::thread::sleep;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A policy of the API server that refuses Events of that reason.
+fn refuse(cluster: &Cluster, reason: &str) {
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "no-events"},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["events.k8s.io"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["events"]}]},
+            "validations": [{"expression": format!("object.reason != '{reason}'"), "message": "no such Events here", "reason": "Invalid"}]
+        }
+    });
+    cluster.apply(&policy.to_string());
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+                         "metadata": {"name": "no-events"}, "spec": {"policyName": "no-events", "validationActions": ["Deny"]}});
+    cluster.apply(&binding.to_string());
+    // A policy is in force some seconds after it was written.
+    let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"generateName": "x", "namespace": "default"}, "reason": reason,
+                       "action": "x", "type": "Normal", "eventTime": "2026-03-01T12:00:00.000000Z", "reportingController": "x", "reportingInstance": "x"});
+    let file = cluster.file("event.json", &event.to_string());
+    within(Duration::from_secs(60), "the policy is in force", || {
+        let output = cluster.try_kubectl(&["create", "-f", &file]);
+        if output.status.success() { Err("it is not".to_owned()) } else { Ok(()) }
+    });
+}
+
+#[test]
+fn what_the_api_server_refuses_is_not_tried_again_and_holds_nothing_up() {
+    let cluster = Cluster::new();
+    let nodes = [1, 2].map(|nth| cluster.node(nth));
+    let _agents = nodes.map(|node| node.agent());
+    refuse(&cluster, "EgressBreached");
+    let reporter = cluster.reporter();
+    nodes.iter().for_each(|node| cluster.until_row(&node.name(), SOON, &["covered", "imds blocked"]));
+    nodes.iter().for_each(|node| node.unguard());
+    reporter.until_said("no such Events here");
+    nodes.iter().for_each(|node| cluster.until_row(&node.name(), SOON, &["covered", "imds breached"]));
+    nodes.iter().for_each(|node| node.guard());
+    within(SOON, "what is taken is told", || {
+        let mut told = cluster.told();
+        told.sort();
+        if told == ["EgressBlocked node-1 imds", "EgressBlocked node-2 imds"] { Ok(()) } else { Err(format!("{told:?}")) }
+    });
+    assert_eq!(cluster.metrics().value("guardprobe_events_failed_total", &[("reason", "EgressBreached")]), 2.0, "each was tried once");
+}
+
+#[test]
+fn an_event_of_that_name_that_is_somebody_elses_is_no_success() {
+    let cluster = Cluster::new();
+    let node = cluster.node(1);
+    let _agent = node.agent();
+    let mut reporter = cluster.reporter();
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    node.unguard();
+    cluster.until_told(SOON, &["EgressBreached node-1 imds"]);
+    let name = cluster.events()[0].metadata.name.clone().unwrap();
+    reporter.kill();
+    // The same name, but another's words.
+    cluster.kubectl(&["delete", "event", "-n", "default", &name]);
+    let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": name, "namespace": "default"}, "reason": "AllIsWell",
+                       "action": "x", "type": "Normal", "eventTime": "2026-03-01T12:00:00.000000Z", "reportingController": "x", "reportingInstance": "x"});
+    let file = cluster.file("event.json", &event.to_string());
+    cluster.kubectl(&["create", "-f", &file]);
+    let reporter = cluster.reporter_as("reporter-1", &[]);
+    reporter.until_said("conflict");
+    eventually("it is counted", || {
+        let failed = cluster.metrics().values("guardprobe_events_failed_total", &[("reason", "EgressBreached")]);
+        if failed == [1.0] { Ok(()) } else { Err(format!("{failed:?}")) }
+    });
+    assert_eq!(cluster.row("node-1"), ["covered", "imds breached token_issued"]);
+}
+
+#[test]
+fn a_busy_api_server_is_given_time() {
+    let limits = "apiVersion: eventratelimit.admission.k8s.io/v1alpha1\nkind: Configuration\nlimits: [{type: Server, qps: 1, burst: 2}]\n";
+    let plugins = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins: [{name: EventRateLimit, path: limits.yaml}]\n";
+    let flags = ["--enable-admission-plugins=NodeRestriction,EventRateLimit", "--admission-control-config-file=FOLDER/plugins.yaml"];
+    let cluster = Cluster::with(&flags, |folder| {
+        std::fs::write(folder.join("limits.yaml"), limits).unwrap();
+        std::fs::write(folder.join("plugins.yaml"), plugins).unwrap();
+    });
+    let nodes = [1, 2, 3, 4, 5].map(|nth| cluster.node(nth));
+    let _agents = nodes.map(|node| node.agent());
+    let _reporter = cluster.reporter();
+    nodes.iter().for_each(|node| cluster.until_row(&node.name(), SOON, &["covered", "imds blocked"]));
+    nodes.iter().for_each(|node| node.unguard());
+    within(Duration::from_secs(60), "all five are told in the end", || {
+        let told = cluster.told();
+        if told.len() == 5 { Ok(()) } else { Err(format!("{told:?}")) }
+    });
+    let busy = |entry: &&Value| entry["responseStatus"]["code"] == 429 && entry["objectRef"]["resource"] == "events";
+    let refused = cluster.audit().iter().filter(busy).count();
+    println!("{refused} times 429");
+    assert!((1..=20).contains(&refused), "it was refused, and did not press: {refused}");
+}
+
+#[test]
+fn an_api_server_that_does_not_answer_holds_up_nothing_but_events() {
+    let cluster = Cluster::new();
+    let node = cluster.node(1);
+    let _agent = node.agent();
+    let reporter = cluster.reporter();
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    cluster.signal_api(Signal::SIGSTOP);
+    node.unguard();
+    cluster.until_row("node-1", Duration::from_secs(4), &["covered", "imds breached"]);
+    within(SOON, "it says so", || if reporter.stderr().contains("not within 10 s") { Ok(()) } else { Err(reporter.stderr()) });
+    node.guard();
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    cluster.signal_api(Signal::SIGCONT);
+    within(Duration::from_secs(60), "both are told", || {
+        let told = cluster.told();
+        if told == ["EgressBreached node-1 imds", "EgressBlocked node-1 imds"] { Ok(()) } else { Err(format!("{told:?}")) }
+    });
+    sleep(Duration::from_secs(3));
+    assert_eq!(cluster.told().len(), 2);
+}
