@@ -11,3 +11,5 @@ mod access;
 mod fleet;
 #[path = "reporter/writing.rs"]
 mod writing;
+#[path = "reporter/scale.rs"]
+mod scale;

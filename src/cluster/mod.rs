@@ -94,6 +94,8 @@ impl Cluster {
         })?;
         config.connect_timeout = Some(names::API_TIMEOUT);
         config.write_timeout = Some(names::API_TIMEOUT);
+        // Whoever calls rests as long as the answer says, and tells meanwhile why: a retry down here would do so in silence.
+        config.default_retry = false;
         let client = Client::try_from(config).map_err(|error| format!("no access to the Kubernetes API: {error}"))?;
         Ok(Cluster { client })
     }

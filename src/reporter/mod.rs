@@ -48,7 +48,7 @@ Exit status: 0 when it was asked to end, 2 usage or configuration, or when it ca
 #[command(after_help = AFTER)]
 pub struct ReporterArgs {
     /// Configuration file: the guards to look after.
-    #[arg(short, long, value_name = "FILE", env = "GUARDPROBE_CONFIG", required_unless_present = "guard")]
+    #[arg(short, long, value_name = "FILE", env = "GUARDPROBE_CONFIG")]
     pub config: Option<PathBuf>,
     /// A guard to look after, namespace/name, instead of a configuration file; may be given again.
     #[arg(long, value_name = "GUARD", env = "GUARDPROBE_GUARD", value_delimiter = ',', conflicts_with = "config")]
@@ -94,6 +94,9 @@ pub fn run(args: &ReporterArgs) -> ExitCode {
 fn settings(args: &ReporterArgs) -> Result<Settings, String> {
     let mut settings = match &args.config {
         Some(path) => read(path)?,
+        None if args.guard.is_empty() => {
+            return Err("guardprobe reporter: no guard to look after: expected --config FILE, or --guard NAMESPACE/NAME".to_owned());
+        }
         None => {
             let guard = |text: &String| parse::guard(text).map_err(|message| format!("--guard: {message}"));
             Settings { guards: args.guard.iter().map(guard).collect::<Result<_, _>>()?, proof: Attribution::Weak }

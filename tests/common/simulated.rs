@@ -12,11 +12,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// What the agents say.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +24,8 @@ pub(crate) struct Scene {
     round: u64,
     /// How many of the agents, from the first on, are breached, and since when.
     breached: (usize, Timestamp),
+    /// One that is breached besides, and how often that has changed.
+    single: (Option<usize>, u64),
     /// How many of them, from the last on, are gone: their connections end, and new ones get no answer.
     gone: usize,
     count: usize,
@@ -53,7 +54,7 @@ impl Simulated {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
         ip(&["-n", namespace, "route", "add", "local", "10.92.0.0/16", "dev", "lo"]);
-        let scene = watch::Sender::new(Scene { round: 1, breached: (0, Timestamp::now()), gone: 0, count });
+        let scene = watch::Sender::new(Scene { round: 1, breached: (0, Timestamp::now()), single: (None, 0), gone: 0, count });
         let (seen, (ready, is_ready)) = (scene.subscribe(), std::sync::mpsc::channel());
         let namespace = namespace.to_owned();
         std::thread::spawn(move || {
@@ -83,6 +84,14 @@ impl Simulated {
         now
     }
 
+    /// One of them is breached from now on, and no other.
+    pub(crate) fn breach_one(&self, nth: usize) {
+        self.scene.send_modify(|scene| {
+            scene.breached = (0, Timestamp::now());
+            scene.single = (Some(nth), scene.single.1 + 1);
+        });
+    }
+
     /// The last so many vanish.
     pub(crate) fn vanish(&self, count: usize) {
         self.scene.send_modify(|scene| {
@@ -97,6 +106,10 @@ async fn serve(listener: TcpListener, scene: watch::Receiver<Scene>) {
         let (stream, _) = listener.accept().await.unwrap();
         let (scene, nth) = (scene.clone(), number(stream.local_addr().unwrap().ip()));
         tokio::spawn(async move {
+            let gone = |scene: &Scene| nth >= scene.count - scene.gone;
+            if gone(&scene.borrow()) {
+                return std::future::pending().await; // it holds the connection and says nothing
+            }
             let vanished = vanished(scene.clone(), nth);
             let service = service_fn(move |request: Request<Incoming>| {
                 let scene = scene.clone();
@@ -119,18 +132,23 @@ async fn answer(request: &Request<Incoming>, mut scene: watch::Receiver<Scene>, 
     let query = request.uri().query().unwrap_or_default();
     let known = query.split('&').find_map(|part| part.strip_prefix("after=")?.rsplit_once('.')?.1.parse::<u64>().ok());
     if let Some(known) = known {
-        let _ = timeout(Duration::from_secs(30), scene.wait_for(|scene| scene.round != known)).await;
-        // Sentinels of different nodes are spread over a second in the end; here all tell at once.
-        sleep(Duration::from_millis(fastrand::u64(0..20))).await;
+        let _ = timeout(Duration::from_secs(30), scene.wait_for(|scene| scene.round_of(nth) != known)).await;
     }
     let scene = scene.borrow().clone();
     report(&scene, nth).to_string()
 }
 
+impl Scene {
+    /// The number of an agent's newest report: others are not disturbed by what changes of one.
+    fn round_of(&self, nth: usize) -> u64 {
+        self.round * 1000 + if self.single.0 == Some(nth) { self.single.1 % 1000 } else { 0 }
+    }
+}
+
 /// A report of two targets, as long as a real one of them.
 fn report(scene: &Scene, nth: usize) -> Value {
     let (count, since) = scene.breached;
-    let breached = nth < count;
+    let breached = nth < count || scene.single.0 == Some(nth);
     let now = Timestamp::now();
     let boot = format!("{nth:016x}");
     let observation = |address: &str| {
@@ -142,7 +160,7 @@ fn report(scene: &Scene, nth: usize) -> Value {
     let target = |name: &str, kind: &str, addresses: &[&str], breached: bool| {
         let (verdict, reason) = if breached { ("breached", "token_issued") } else { ("blocked", "silence") };
         let opening = breached.then(|| {
-            json!({"id": format!("{boot}.{}", scene.round), "started": since, "last_connected": now, "layer": "http",
+            json!({"id": format!("{boot}.{}", scene.round_of(nth)), "started": since, "last_connected": now, "layer": "http",
                    "evidence": "token_issued", "addresses": addresses})
         });
         let observations: Vec<Value> = addresses.iter().map(|address| observation(address)).collect();
@@ -154,7 +172,7 @@ fn report(scene: &Scene, nth: usize) -> Value {
                      "latency_seconds": 0.001, "detail": "answered over UDP and TCP", "evidence": "answered"});
     json!({
         "schema": "guardprobe.report/v1", "guard": "default/deny", "role": "agent", "node": format!("bare-{nth:04}"), "pod": "x",
-        "version": "0.1.0", "config_hash": "c0ffee", "endpoints_revision": null, "boot": boot, "round": scene.round,
+        "version": "0.1.0", "config_hash": "c0ffee", "endpoints_revision": null, "boot": boot, "round": scene.round_of(nth),
         "started": now, "finished": now, "age_seconds": 3.0, "interval_seconds": 15.0,
         "verdict": if breached { "breached" } else { "blocked" },
         "targets": [

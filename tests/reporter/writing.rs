@@ -2,11 +2,12 @@
 use crate::common::cluster::Cluster;
 use crate::common::facts::{eventually, within};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::thread::sleep;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
+const REPORTER: &str = "system:serviceaccount:guardprobe:guardprobe-reporter";
 
 /// A policy of the API server that refuses Events of that reason.
 fn refuse(cluster: &Cluster, reason: &str) {
@@ -78,28 +79,90 @@ fn an_event_of_that_name_that_is_somebody_elses_is_no_success() {
     assert_eq!(cluster.row("node-1"), ["covered", "imds breached token_issued"]);
 }
 
+/// A level of priority without seats for the Events of the reporter. One request at a time is let in all the same; so a second user of it,
+/// whose request hangs in a webhook that does not answer, has each of them rejected: 429 with a Retry-After.
+const NO_SEATS: &str = r#"
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: PriorityLevelConfiguration
+metadata: {name: no-seats}
+spec: {type: Limited, limited: {nominalConcurrencyShares: 0, borrowingLimitPercent: 0, lendablePercent: 0, limitResponse: {type: Reject}}}
+---
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: FlowSchema
+metadata: {name: no-seats}
+spec:
+  matchingPrecedence: 2
+  priorityLevelConfiguration: {name: no-seats}
+  rules:
+    - subjects: [{kind: ServiceAccount, serviceAccount: {name: guardprobe-reporter, namespace: guardprobe}}]
+      resourceRules: [{apiGroups: [events.k8s.io], resources: [events], verbs: [create], namespaces: ["*"]}]
+    - subjects: [{kind: User, user: {name: system:serviceaccount:default:default}}]
+      resourceRules: [{apiGroups: [""], resources: [configmaps], verbs: [create], namespaces: ["*"]}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: hangs}
+webhooks:
+  - name: hangs.example.com
+    rules: [{apiGroups: [""], apiVersions: [v1], resources: [configmaps], operations: [CREATE]}]
+    clientConfig: {url: "https://10.90.0.10:8443/"}
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-public}}
+    admissionReviewVersions: [v1]
+    sideEffects: None
+    failurePolicy: Ignore
+    timeoutSeconds: 30
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: hangs}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: default, namespace: default}]
+"#;
+
 #[test]
 fn a_busy_api_server_is_given_time() {
-    let limits = "apiVersion: eventratelimit.admission.k8s.io/v1alpha1\nkind: Configuration\nlimits: [{type: Server, qps: 1, burst: 2}]\n";
-    let plugins = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins: [{name: EventRateLimit, path: limits.yaml}]\n";
-    let flags = ["--enable-admission-plugins=NodeRestriction,EventRateLimit", "--admission-control-config-file=FOLDER/plugins.yaml"];
-    let cluster = Cluster::with(&flags, |folder| {
-        std::fs::write(folder.join("limits.yaml"), limits).unwrap();
-        std::fs::write(folder.join("plugins.yaml"), plugins).unwrap();
-    });
-    let nodes = [1, 2, 3, 4, 5].map(|nth| cluster.node(nth));
+    let cluster = Cluster::new();
+    let nodes = [1, 2, 3].map(|nth| cluster.node(nth));
     let _agents = nodes.map(|node| node.agent());
-    let _reporter = cluster.reporter();
+    let reporter = cluster.reporter();
     nodes.iter().for_each(|node| cluster.until_row(&node.name(), SOON, &["covered", "imds blocked"]));
-    nodes.iter().for_each(|node| node.unguard());
-    within(Duration::from_secs(60), "all five are told in the end", || {
-        let told = cluster.told();
-        if told.len() == 5 { Ok(()) } else { Err(format!("{told:?}")) }
+    cluster.serve("10.90.0.10:8443", |stream| {
+        sleep(Duration::from_secs(40));
+        drop(stream);
     });
-    let busy = |entry: &&Value| entry["responseStatus"]["code"] == 429 && entry["objectRef"]["resource"] == "events";
-    let refused = cluster.audit().iter().filter(busy).count();
-    println!("{refused} times 429");
-    assert!((1..=20).contains(&refused), "it was refused, and did not press: {refused}");
+    cluster.apply(NO_SEATS);
+    let hanging = |of: usize| {
+        let name = format!("x{of}");
+        let create = ["create", "configmap", &name, "-n", "kube-public", "--as=system:serviceaccount:default:default"];
+        cluster.try_kubectl(&create);
+    };
+    let busy = || cluster.audit().iter().filter(|entry| entry["responseStatus"]["code"] == 429 && entry["user"]["username"] == REPORTER).count();
+    std::thread::scope(|scope| {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            // Each hangs for about ten seconds; the last one ends with the test.
+            for of in 0..6 {
+                hanging(of);
+                if !matches!(stopped.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty)) {
+                    break;
+                }
+            }
+        });
+        sleep(Duration::from_secs(3));
+        nodes.iter().for_each(|node| node.unguard());
+        reporter.until_said("the API server is busy: again in 1 s");
+        nodes.iter().for_each(|node| cluster.until_row(&node.name(), SOON, &["covered", "imds breached"]));
+        sleep(Duration::from_secs(3));
+        let refused = busy();
+        println!("{refused} times 429 in about 4 s");
+        assert!((2..=8).contains(&refused), "it does not press: {refused}");
+        drop(stop);
+        cluster.kubectl(&["delete", "flowschema", "no-seats"]);
+        within(Duration::from_secs(60), "all are told in the end", || {
+            let told = cluster.told();
+            if told.len() == 3 { Ok(()) } else { Err(format!("{told:?}")) }
+        });
+    });
 }
 
 #[test]
