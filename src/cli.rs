@@ -32,7 +32,12 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// What to log to stderr: a level, or module=level pairs.
-    #[arg(long, global = true, env = "GUARDPROBE_LOG", default_value = "info,hickory_resolver=error,hickory_net=error,kube_client=off")]
+    #[arg(
+        long,
+        global = true,
+        env = "GUARDPROBE_LOG",
+        default_value = "info,hickory_resolver=error,hickory_net=error,kube_client=off"
+    )]
     pub log: String,
     /// How the log looks.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "GUARDPROBE_LOG_FORMAT")]

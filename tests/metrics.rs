@@ -1,13 +1,17 @@
 //! The metrics page: documented, accepted by Prometheus' own linter, complete from the first scrape, and without an address in it.
 #![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
-use guardprobe::show::metrics::{METRICS, Page, State};
+use guardprobe::show::fleet_metrics::{self, Counts, FLEET_METRICS, FleetState};
+use guardprobe::show::metrics::{Described, METRICS, Page, State};
 use guardprobe_core::judge::finding;
 use guardprobe_core::judge::history::Histories;
+use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::config::{ControlKind, Expect, Kind};
-use guardprobe_core::model::finding::Attribution;
+use guardprobe_core::model::finding::{Attribution, Doubt, Reason, Verdict};
+use guardprobe_core::model::fleet::{Coverage, Fleet, Gap, Row, TargetRow, Warned, Warning};
+use guardprobe_core::model::incident::{Incident, Place};
 use guardprobe_core::model::moment::Moment;
 use guardprobe_core::model::names::REPORT_SCHEMA;
-use guardprobe_core::model::observation::{Observation, Outcome, Source};
+use guardprobe_core::model::observation::{Evidence, Layer, Observation, Outcome, Source};
 use guardprobe_core::model::report::{Head, Role};
 use guardprobe_core::model::round::{ControlRound, Round, TargetRound};
 use guardprobe_core::model::tally::{Tally, TargetTally};
@@ -98,23 +102,27 @@ fn samples(page: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn the_documentation_lists_what_there_is() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
-    let rows: String = METRICS
-        .iter()
-        .map(|metric| {
-            let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
-            let who = match metric.role {
-                None => "both",
-                Some(Role::Agent) => "agent",
-                Some(Role::Witness) => "witness",
-            };
-            let kind = format!("{:?}", metric.kind).to_lowercase();
-            format!("| `{}` | {kind} | {labels} | {who} | {} |\n", metric.name, metric.help)
-        })
-        .collect();
+    let row = |metric: &Described, who: &str| {
+        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        format!("| `{}` | {kind} | {labels} |{who} {} |\n", metric.name, metric.help)
+    };
+    let who = |metric: &Described| match metric.role {
+        None => " both |",
+        Some(Role::Agent) => " agent |",
+        Some(Role::Witness) => " witness |",
+    };
+    let rows: String = METRICS.iter().map(|metric| row(metric, who(metric))).collect();
+    let fleet: String = FLEET_METRICS.iter().map(|metric| row(metric, "")).collect();
     let intro = "# Metrics\n\nWhat `/metrics` of an agent or a witness says. State is computed at the scrape from the newest round, so no series is stale; every \
                  combination of labels is\nthere from the first scrape on, counters at 0. No address and no error text is ever a label. The PodMonitor adds `node`.\n\n\
-                 This page is made from the list in `src/show/metrics.rs` (`UPDATE=1 cargo test --test metrics`).\n\n";
-    let is = format!("{intro}| name | type | labels | who | what it says |\n| --- | --- | --- | --- | --- |\n{rows}");
+                 This page is made from the lists in `src/show/metrics.rs` and `src/show/fleet_metrics.rs` (`UPDATE=1 cargo test --test metrics`).\n\n";
+    let of_the_reporter = "\n## The reporter\n\nOf the whole fleet, counted at the scrape. A single node has a series only while something is wrong with it, so the number of \
+                           series does not\ngrow with the cluster. Every replica says this of itself: rules take the maximum over replicas.\n\n";
+    let is = format!(
+        "{intro}| name | type | labels | who | what it says |\n| --- | --- | --- | --- | --- |\n{rows}{of_the_reporter}\
+         | name | type | labels | what it says |\n| --- | --- | --- | --- |\n{fleet}"
+    );
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &is).unwrap();
     }
@@ -124,9 +132,13 @@ fn the_documentation_lists_what_there_is() {
 
 #[test]
 fn prometheus_own_linter_finds_nothing() {
-    for page in
-        [first_page(Role::Agent), first_page(Role::Witness), page_after(Outcome::Connected, 1), page_after(Outcome::TimedOut, 60)]
-    {
+    for page in [
+        first_page(Role::Agent),
+        first_page(Role::Witness),
+        page_after(Outcome::Connected, 1),
+        page_after(Outcome::TimedOut, 60),
+        fleet_page(),
+    ] {
         let mut lint =
             Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         lint.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
@@ -205,4 +217,127 @@ fn a_page_that_is_used_again_says_what_a_new_one_says() {
         let again = used.agent(&state, &histories, Duration::from_secs(3)).to_owned();
         assert_eq!(again, Page::new().agent(&state, &histories, Duration::from_secs(3)));
     }
+}
+
+fn guard() -> GuardName {
+    "default/deny".parse().unwrap()
+}
+
+/// One target of one node: what is said of it, and whether an incident is open.
+fn target(name: &str, verdict: Verdict, reason: Reason) -> TargetRow {
+    let incident = (verdict == Verdict::Breached).then(|| Incident {
+        id: "b00.1".into(),
+        place: Place { guard: guard(), node: "n1".into(), node_uid: "u1".into(), target: name.into() },
+        started: at(0).wall,
+        last_connected: at(1).wall,
+        layer: Layer::Tcp,
+        evidence: Evidence::Connected,
+        doors: vec![],
+        openings: 1,
+        reopened: 0,
+        end: None,
+    });
+    TargetRow {
+        name: name.into(),
+        kind: Some(Kind::Imds),
+        verdict: Some(verdict),
+        reason: Some(reason),
+        since: None,
+        incident,
+        missing_addresses: vec![],
+    }
+}
+
+fn row(node: &str, coverage: Coverage, targets: Vec<TargetRow>) -> Row {
+    Row {
+        guard: guard(),
+        node: node.into(),
+        node_uid: format!("uid-{node}"),
+        coverage,
+        trouble: None,
+        pod: None,
+        age_seconds: Some(4.5),
+        report: None,
+        targets,
+    }
+}
+
+/// What a reporter says of four nodes: one blocked, one open, one in doubt, one of which nothing is known.
+fn fleet_page() -> String {
+    let rows = vec![
+        row("n1", Coverage::Covered, vec![target("imds", Verdict::Blocked, Reason::Proof(Attribution::Witnessed))]),
+        row("n2", Coverage::Covered, vec![target("imds", Verdict::Breached, Reason::Evidence(Evidence::Connected))]),
+        row("n3", Coverage::Covered, vec![target("imds", Verdict::Inconclusive, Reason::Doubt(Doubt::ControlFailed))]),
+        row("n4", Coverage::Uncovered(Gap::Stale), vec![]),
+    ];
+    let warnings = vec![Warned { guard: guard(), warning: Warning::TokenMounted, count: 2, examples: vec![] }];
+    page_of(Fleet { rows, warnings })
+}
+
+fn page_of(fleet: Fleet) -> String {
+    let counts = Counts {
+        incidents: [((guard(), "imds".to_owned()), 1)].into(),
+        posted: [("EgressBreached", 3)].into(),
+        failed: [("EgressBreached", 1)].into(),
+        reports: [("agent", (40, 2))].into(),
+    };
+    fleet_metrics::page(&FleetState {
+        fleet: &fleet,
+        guards: vec![&guard()],
+        counts: &counts,
+        waiting: 7,
+        leader: true,
+        asked: [("agent", (4, 3))].into(),
+        trouble: [("nodes", false), ("the lease", true)].into(),
+        endpoints: 2,
+    })
+}
+
+#[test]
+fn every_metric_of_a_reporter_is_on_its_page_and_says_what_it_says() {
+    let page = fleet_page();
+    for metric in FLEET_METRICS {
+        assert!(page.contains(&format!("# TYPE {} ", metric.name)), "{}", metric.name);
+    }
+    for line in [
+        r#"guardprobe_fleet_nodes{guard="default/deny",state="covered"} 3"#,
+        r#"guardprobe_fleet_nodes{guard="default/deny",state="uncovered"} 1"#,
+        r#"guardprobe_fleet_nodes{guard="default/deny",state="excluded"} 0"#,
+        r#"guardprobe_fleet_verdict_nodes{guard="default/deny",target="imds",verdict="blocked"} 1"#,
+        r#"guardprobe_fleet_verdict_nodes{guard="default/deny",target="imds",verdict="breached"} 1"#,
+        r#"guardprobe_fleet_attribution_nodes{guard="default/deny",target="imds",attribution="witnessed"} 1"#,
+        r#"guardprobe_fleet_attribution_nodes{guard="default/deny",target="imds",attribution="weak"} 0"#,
+        r#"guardprobe_fleet_breached{guard="default/deny",node="n2",target="imds"} 1"#,
+        r#"guardprobe_fleet_uncovered{guard="default/deny",node="n4",reason="stale"} 1"#,
+        r#"guardprobe_fleet_inconclusive_nodes{guard="default/deny",target="imds",reason="control_failed"} 1"#,
+        r#"guardprobe_fleet_report_age_seconds{guard="default/deny"} 4.5"#,
+        r#"guardprobe_fleet_warnings{guard="default/deny",warning="token_mounted"} 2"#,
+        r#"guardprobe_fleet_warnings{guard="default/deny",warning="host_network"} 0"#,
+        r#"guardprobe_api_trouble{what="the lease"} 1"#,
+        r#"guardprobe_agents_asked{role="agent"} 4"#,
+        r#"guardprobe_agents_answering{role="agent"} 3"#,
+        r#"guardprobe_reports_refused_total{role="agent"} 2"#,
+        "guardprobe_events_waiting 7",
+        "guardprobe_leader 1",
+    ] {
+        assert!(page.lines().any(|is| is == line), "{line} is not in\n{page}");
+    }
+    let single = |page: &str| page.lines().filter(|line| line.contains("node=\"")).count();
+    assert_eq!(single(&page), 2, "a node has a series only while something is wrong with it");
+}
+
+#[test]
+fn what_one_agent_invents_takes_the_place_of_no_target() {
+    let blocked = |name: &str| target(name, Verdict::Blocked, Reason::Proof(Attribution::Silence));
+    let mut rows: Vec<Row> = (0..3).map(|nth| row(&format!("n{nth}"), Coverage::Covered, vec![blocked("vault")])).collect();
+    let invented = (0..32).map(|nth| blocked(&format!("a{nth:02}"))).collect();
+    rows.push(row("hostile", Coverage::Covered, invented));
+    let page = page_of(Fleet { rows, warnings: vec![] });
+    assert!(
+        page.contains(r#"guardprobe_fleet_verdict_nodes{guard="default/deny",target="vault",verdict="blocked"} 3"#),
+        "{page}"
+    );
+    let targets =
+        page.lines().filter(|line| line.starts_with("guardprobe_fleet_verdict_nodes") && line.contains("\"blocked\"")).count();
+    assert_eq!(targets, 32, "and there is an end of them");
 }

@@ -31,7 +31,9 @@ fn manifest() -> String {
     for scope in [Scope::Cluster, Scope::Default, Scope::Guards, Scope::Own] {
         let (kind, name, namespace) = role(scope);
         let namespace = namespace.map(|namespace| format!("  namespace: {namespace}\n")).unwrap_or_default();
-        let head = |kind: &str| format!("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}\n{namespace}");
+        let head = |kind: &str| {
+            format!("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}\n{namespace}")
+        };
         text += &head(kind);
         text += "rules:\n";
         RULES.iter().filter(|rule| rule.scope == scope).for_each(|rule| text += &one(rule));
@@ -64,7 +66,10 @@ fn the_manifest_grants_what_the_code_does() {
 #[test]
 fn nothing_secret_is_read_and_nothing_is_deleted() {
     for rule in RULES {
-        assert!(!rule.resource.contains("secret") && !rule.verbs.iter().any(|verb| verb.contains("delete") || *verb == "*"), "{rule:?}");
+        assert!(
+            !rule.resource.contains("secret") && !rule.verbs.iter().any(|verb| verb.contains("delete") || *verb == "*"),
+            "{rule:?}"
+        );
         assert!(rule.resource != "*" && rule.group != "*" && !rule.resource.contains('/'), "{rule:?}");
     }
 }

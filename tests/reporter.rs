@@ -3,13 +3,13 @@
 #![allow(clippy::disallowed_methods, reason = "a test looks at the clock")]
 mod common;
 
-#[path = "reporter/incidents.rs"]
-mod incidents;
 #[path = "reporter/access.rs"]
 mod access;
 #[path = "reporter/fleet.rs"]
 mod fleet;
-#[path = "reporter/writing.rs"]
-mod writing;
+#[path = "reporter/incidents.rs"]
+mod incidents;
 #[path = "reporter/scale.rs"]
 mod scale;
+#[path = "reporter/writing.rs"]
+mod writing;

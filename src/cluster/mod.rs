@@ -55,7 +55,14 @@ pub const RULES: [Rule; 11] = [
     rule(Scope::Guards, "", "services", None, READ, "a Service that sends traffic to agents"),
     rule(Scope::Guards, "events.k8s.io", "events", None, &["create", "get", "list", "patch", "watch"], "Events about many nodes"),
     rule(Scope::Guards, "", "configmaps", None, &["create"], "the addresses of the API, for the agents: the first time"),
-    rule(Scope::Guards, "", "configmaps", Some(names::ENDPOINTS_CONFIG_MAP), &["patch"], "the addresses of the API, for the agents"),
+    rule(
+        Scope::Guards,
+        "",
+        "configmaps",
+        Some(names::ENDPOINTS_CONFIG_MAP),
+        &["patch"],
+        "the addresses of the API, for the agents",
+    ),
     rule(Scope::Own, "coordination.k8s.io", "leases", None, &["create"], "who writes: the first time"),
     rule(Scope::Own, "coordination.k8s.io", "leases", Some(names::LEASE), &["get", "update"], "who writes"),
 ];

@@ -37,7 +37,8 @@ impl Cluster {
 
     /// The pods of a namespace that have our labels.
     pub async fn pods(&self, namespace: &str, tell: impl FnMut(News<Pod>)) {
-        follow(Api::namespaced(self.client.clone(), namespace), Config::default().labels(names::ROLE_LABEL), words::pod, tell).await;
+        follow(Api::namespaced(self.client.clone(), namespace), Config::default().labels(names::ROLE_LABEL), words::pod, tell)
+            .await;
     }
 
     /// The DaemonSets of a namespace that have our labels.

@@ -79,7 +79,8 @@ pub(super) fn pod(object: core::Pod) -> Option<Pod> {
 /// Admission has written into the pod what is mounted: a token is a projected volume, or a Secret of the old kind.
 fn token_mounted(spec: &core::PodSpec) -> bool {
     let volumes = spec.volumes.iter().flatten();
-    let projected = volumes.filter_map(|volume| volume.projected.as_ref()).flat_map(|projected| projected.sources.iter().flatten());
+    let projected =
+        volumes.filter_map(|volume| volume.projected.as_ref()).flat_map(|projected| projected.sources.iter().flatten());
     let mut tokens = projected.filter(|source| source.service_account_token.is_some());
     let places = spec.containers.iter().flat_map(|container| container.volume_mounts.iter().flatten());
     tokens.next().is_some() || places.into_iter().any(|mount| mount.mount_path == "/var/run/secrets/kubernetes.io/serviceaccount")
@@ -130,9 +131,11 @@ pub(super) fn service(object: core::Service) -> Option<Service> {
 /// A slice of the API's endpoints: its name, and the addresses of those that are not known to be unready.
 pub(super) fn endpoint_slice(object: EndpointSlice) -> Option<(String, BTreeSet<SocketAddr>)> {
     let name = object.metadata.name?;
-    let ready = object.endpoints.unwrap_or_default().into_iter().filter(|endpoint| {
-        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false)
-    });
+    let ready = object
+        .endpoints
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false));
     let ips: Vec<IpAddr> = ready.flat_map(|endpoint| endpoint.addresses).filter_map(|address| address.parse().ok()).collect();
     let ports = object.ports.unwrap_or_default().into_iter().filter_map(|port| u16::try_from(port.port?).ok());
     Some((name, ports.flat_map(|port| ips.iter().map(move |ip| SocketAddr::new(*ip, port))).collect()))

@@ -39,7 +39,14 @@ fn reference(notice: &Notice) -> ObjectReference {
         Regarding::DaemonSet { name, uid } => ("apps/v1", "DaemonSet", name, uid, Some(notice.guard.namespace.clone())),
     };
     let [api_version, kind] = [api_version, kind].map(|text| Some(text.to_owned()));
-    ObjectReference { api_version, kind, name: Some(name.clone()), uid: Some(uid.clone()), namespace, ..ObjectReference::default() }
+    ObjectReference {
+        api_version,
+        kind,
+        name: Some(name.clone()),
+        uid: Some(uid.clone()),
+        namespace,
+        ..ObjectReference::default()
+    }
 }
 
 fn record(notice: &Notice) -> Record {
@@ -156,6 +163,7 @@ impl Cluster {
             duration: seconds.map_or(names::LEASE_DURATION, Duration::from_secs),
             version: lease.metadata.resource_version.unwrap_or_default(),
             transitions: spec.lease_transitions.unwrap_or(0),
+            acquired: spec.acquire_time.map(|at| at.0),
         };
         Ok(Some((read, spec.renew_time.map(|at| at.0))))
     }
@@ -166,6 +174,7 @@ impl Cluster {
     /// As the API server says; [`Trouble::Conflict`] when another was first.
     pub async fn write_lease(&self, namespace: &str, holder: &str, read: Option<&Lease>, now: Timestamp) -> Result<(), Trouble> {
         let taken = read.is_none_or(|lease| lease.holder.as_deref() != Some(holder));
+        let acquired = read.and_then(|lease| lease.acquired).filter(|_| !taken);
         let transitions = read.map_or(0, |lease| lease.transitions.saturating_add(i32::from(taken)));
         let lease = coordination::Lease {
             metadata: ObjectMeta {
@@ -178,7 +187,7 @@ impl Cluster {
                 holder_identity: Some(holder.to_owned()),
                 lease_duration_seconds: i32::try_from(names::LEASE_DURATION.as_secs()).ok(),
                 lease_transitions: Some(transitions),
-                acquire_time: taken.then(|| MicroTime(now)),
+                acquire_time: Some(MicroTime(acquired.unwrap_or(now))),
                 renew_time: Some(MicroTime(now)),
                 ..coordination::LeaseSpec::default()
             }),

@@ -105,7 +105,8 @@ impl Asked {
         let failed = |why: String| Contact::Failed(format!("{}: {why}", self.address));
         let wait = names::WAIT.as_secs();
         let query = after.map(|after| format!("?after={after}&wait={wait}s")).unwrap_or_default();
-        let request = Request::get(format!("/v1/report{query}")).header("Host", self.address.to_string()).body(Empty::<Bytes>::new());
+        let request =
+            Request::get(format!("/v1/report{query}")).header("Host", self.address.to_string()).body(Empty::<Bytes>::new());
         let request = request.map_err(|error| failed(error.to_string()))?;
         let limit = names::WAIT + names::AGENT_ANSWER_SLACK;
         let (head, body) = match timeout(limit, conversation.ask(request, names::REPORT_MAX_BYTES)).await {

@@ -1,7 +1,7 @@
 //! What the cluster holds, as the API tells it: every watch feeds the house.
 use super::house::House;
 use crate::cluster::Cluster;
-use futures_util::future::{join3, join_all};
+use futures_util::future::{join_all, join3};
 use guardprobe_core::model::names;
 
 /// Follows everything, for as long as the future lives.

@@ -150,7 +150,8 @@ impl House {
             match news {
                 News::All(nodes) => {
                     let there: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-                    let before: Vec<String> = inner.known.node_names().filter(|name| !there.contains(name)).map(str::to_owned).collect();
+                    let before: Vec<String> =
+                        inner.known.node_names().filter(|name| !there.contains(name)).map(str::to_owned).collect();
                     gone.extend(before.iter().filter_map(|name| inner.known.node_gone(name)));
                     gone.extend(nodes.into_iter().filter_map(|node| inner.known.node(node, now.up)));
                 }
@@ -490,7 +491,9 @@ impl Inner {
         let ours = |guard: &GuardName| self.known.looks_after(guard);
         let incidents = told.into_iter().filter_map(|told| told.record.incident).filter(|incident| ours(&incident.place.guard));
         for incident in incidents.collect::<Vec<_>>() {
-            if self.known.node_names().next().is_none() || self.known.node_uid(&incident.place.node) == Some(&incident.place.node_uid) {
+            if self.known.node_names().next().is_none()
+                || self.known.node_uid(&incident.place.node) == Some(&incident.place.node_uid)
+            {
                 self.incidents.rebuild(incident);
             }
         }

@@ -7,7 +7,7 @@ use guardprobe_core::model::names;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 /// Stands for election for as long as the future lives, and keeps the endpoints ConfigMap while it leads.
 pub(super) async fn lead(cluster: &Cluster, house: &House, namespace: &str) -> ! {
@@ -63,13 +63,10 @@ pub(super) async fn give_up(cluster: &Cluster, house: &House, namespace: &str) {
 /// Writes the ConfigMap when the addresses change, when this one begins to lead, and now and then.
 async fn keep_endpoints(cluster: &Cluster, house: &House) -> ! {
     loop {
-        let mut due = Instant::now() + names::ENDPOINTS_RENEWAL;
         let addresses = house.endpoints();
-        if house.leads() && !addresses.is_empty() && !write_endpoints(cluster, house, &addresses).await {
-            due = Instant::now() + names::LEASE_DURATION;
-        }
+        let failed = house.leads() && !addresses.is_empty() && !write_endpoints(cluster, house, &addresses).await;
         tokio::select! {
-            () = sleep_until(due) => {}
+            () = sleep(if failed { names::LEASE_DURATION } else { names::ENDPOINTS_RENEWAL }) => {}
             () = house.endpoints_changed.notified() => {}
         }
     }

@@ -95,7 +95,9 @@ fn settings(args: &ReporterArgs) -> Result<Settings, String> {
     let mut settings = match &args.config {
         Some(path) => read(path)?,
         None if args.guard.is_empty() => {
-            return Err("guardprobe reporter: no guard to look after: expected --config FILE, or --guard NAMESPACE/NAME".to_owned());
+            return Err(
+                "guardprobe reporter: no guard to look after: expected --config FILE, or --guard NAMESPACE/NAME".to_owned()
+            );
         }
         None => {
             let guard = |text: &String| parse::guard(text).map_err(|message| format!("--guard: {message}"));

@@ -12,7 +12,8 @@ use std::sync::Arc;
 const INDEX: &str = "guardprobe reporter\n\n/metrics   for Prometheus\n/livez     whether it works\n/readyz    whether it knows the cluster\n\
                      /v1/reach  for agents whose control this is\n\nThe fleet itself is told on loopback: kubectl port-forward, then /v1/fleet\n";
 
-const FLEET_INDEX: &str = "guardprobe reporter\n\n/v1/fleet  each guard on each node, as JSON; ?guard=NAMESPACE/NAME, ?limit=N, ?after=…\n";
+const FLEET_INDEX: &str =
+    "guardprobe reporter\n\n/v1/fleet  each guard on each node, as JSON; ?guard=NAMESPACE/NAME, ?limit=N, ?after=…\n";
 
 /// The network port.
 pub(super) struct Network(pub(super) Arc<House>);

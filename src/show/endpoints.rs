@@ -38,11 +38,9 @@ mod tests {
 
     #[test]
     fn what_an_agent_would_refuse_is_not_written() {
-        for (addresses, why) in [
-            (vec![], "holds 0 addresses"),
-            (vec!["127.0.0.1:443"], "is loopback"),
-            (vec!["169.254.169.254:80"], "is link-local"),
-        ] {
+        for (addresses, why) in
+            [(vec![], "holds 0 addresses"), (vec!["127.0.0.1:443"], "is loopback"), (vec!["169.254.169.254:80"], "is link-local")]
+        {
             let refused = of(&addresses).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }

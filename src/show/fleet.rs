@@ -70,7 +70,8 @@ pub struct View<'a> {
 
 /// A page of the fleet.
 pub fn page(fleet: &Fleet, view: View<'_>, page: &Page) -> String {
-    let mut rows: Vec<&Row> = fleet.rows.iter().filter(|row| page.guard.as_ref().is_none_or(|guard| row.guard == *guard)).collect();
+    let mut rows: Vec<&Row> =
+        fleet.rows.iter().filter(|row| page.guard.as_ref().is_none_or(|guard| row.guard == *guard)).collect();
     rows.sort_by_key(|row| (&row.guard, &row.node));
     if let Some((guard, node)) = &page.after {
         rows.retain(|row| (&row.guard, &row.node) > (guard, node));

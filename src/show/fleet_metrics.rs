@@ -21,13 +21,33 @@ const COUNTER: MetricType = MetricType::COUNTER;
 /// Every metric of a reporter, in the order of the text.
 pub const FLEET_METRICS: [Described; 20] = [
     of(GAUGE, "guardprobe_fleet_nodes", &["guard", "state"], "Nodes by coverage: covered, uncovered, grace or excluded."),
-    of(GAUGE, "guardprobe_fleet_verdict_nodes", &["guard", "target", "verdict"], "Nodes by verdict, as far as they are covered or breached."),
-    of(GAUGE, "guardprobe_fleet_attribution_nodes", &["guard", "target", "attribution"], "Blocked nodes by how well that is proved."),
+    of(
+        GAUGE,
+        "guardprobe_fleet_verdict_nodes",
+        &["guard", "target", "verdict"],
+        "Nodes by verdict, as far as they are covered or breached.",
+    ),
+    of(
+        GAUGE,
+        "guardprobe_fleet_attribution_nodes",
+        &["guard", "target", "attribution"],
+        "Blocked nodes by how well that is proved.",
+    ),
     of(GAUGE, "guardprobe_fleet_breached", &["guard", "node", "target"], "1 while an incident is open; else no series."),
     of(GAUGE, "guardprobe_fleet_uncovered", &["guard", "node", "reason"], "1 while nothing is known of a node; else no series."),
-    of(GAUGE, "guardprobe_fleet_inconclusive_nodes", &["guard", "target", "reason"], "Nodes that prove nothing, by reason; no series where there are none."),
+    of(
+        GAUGE,
+        "guardprobe_fleet_inconclusive_nodes",
+        &["guard", "target", "reason"],
+        "Nodes that prove nothing, by reason; no series where there are none.",
+    ),
     of(GAUGE, "guardprobe_fleet_report_age_seconds", &["guard"], "Age of the oldest round that still counts; 0 where none does."),
-    of(GAUGE, "guardprobe_fleet_warnings", &["guard", "warning"], "Pods, Services or nodes about which the set-up is to be looked at."),
+    of(
+        GAUGE,
+        "guardprobe_fleet_warnings",
+        &["guard", "warning"],
+        "Pods, Services or nodes about which the set-up is to be looked at.",
+    ),
     of(COUNTER, "guardprobe_incidents_total", TARGET, "Incidents that this process saw begin."),
     of(COUNTER, "guardprobe_events_posted_total", &["reason"], "Events written, renewals included."),
     of(COUNTER, "guardprobe_events_failed_total", &["reason"], "Attempts to write an Event that failed."),

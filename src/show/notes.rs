@@ -114,9 +114,10 @@ fn uncovered(notice: &Notice, gap: Gap, trouble: Option<&str>) -> String {
     let (means, next) = match gap {
         Gap::NoPod => ("there is no agent pod", "Look at the DaemonSet's events: can it schedule there?"),
         Gap::NotReady => ("its agent pod is not ready", "Look at the pod: kubectl describe, and its log."),
-        Gap::NoConnection => {
-            ("its agent does not answer the reporter", "Look at the pod's log, and whether a policy keeps the reporter from its port.")
-        }
+        Gap::NoConnection => (
+            "its agent does not answer the reporter",
+            "Look at the pod's log, and whether a policy keeps the reporter from its port.",
+        ),
         Gap::Stale => ("what its agent says is too old", "Look at the pod's log: does the prober run?"),
         Gap::RefusedSchema => ("what its agent says is not understood", "Bring agents and reporter to the same version."),
     };
@@ -163,7 +164,12 @@ mod tests {
         let at = |text: &str| text.parse().unwrap();
         Box::new(Incident {
             id: "b00.1".into(),
-            place: Place { guard: "default/deny".parse().unwrap(), node: "n1".into(), node_uid: "u1".into(), target: "imds".into() },
+            place: Place {
+                guard: "default/deny".parse().unwrap(),
+                node: "n1".into(),
+                node_uid: "u1".into(),
+                target: "imds".into(),
+            },
             started: at("2026-03-01T12:00:00.123456Z"),
             last_connected: at("2026-03-01T12:00:05Z"),
             layer: Layer::Http,
@@ -205,8 +211,14 @@ mod tests {
     #[test]
     fn its_end_says_how_long_and_how_well_that_is_proved() {
         for (end, expected) in [
-            (("2026-03-01T12:00:02.323456Z", Some(Attribution::Silence)), "imds is blocked again for the pods of guard default/deny on this node. It was open for 2.2s, from"),
-            (("2026-03-01T12:00:42Z", Some(Attribution::Witnessed)), "It was open for 41s, from 2026-03-01T12:00:00Z to 2026-03-01T12:00:42Z, as far as layer http: token_issued. Proof: witnessed."),
+            (
+                ("2026-03-01T12:00:02.323456Z", Some(Attribution::Silence)),
+                "imds is blocked again for the pods of guard default/deny on this node. It was open for 2.2s, from",
+            ),
+            (
+                ("2026-03-01T12:00:42Z", Some(Attribution::Witnessed)),
+                "It was open for 41s, from 2026-03-01T12:00:00Z to 2026-03-01T12:00:42Z, as far as layer http: token_issued. Proof: witnessed.",
+            ),
             (("2026-03-01T12:10:01Z", Some(Attribution::Weak)), "imds is no longer reachable, not proved blocked, for"),
             (("2026-03-01T12:10:01Z", None), "open for 10m 0s"),
             (("2026-03-02T14:11:00Z", None), "open for 26h 10m"),
@@ -218,9 +230,19 @@ mod tests {
 
     #[test]
     fn many_nodes_are_one_sentence_and_all_of_them_point_to_configuration() {
-        let many = |nodes| Saying::Many { nodes, of: 200, examples: ["a", "b", "c"].map(str::to_owned).into(), targets: vec!["imds".into()] };
+        let many = |nodes| Saying::Many {
+            nodes,
+            of: 200,
+            examples: ["a", "b", "c"].map(str::to_owned).into(),
+            targets: vec!["imds".into()],
+        };
         let said = say(NoticeReason::EgressBreached, many(200));
-        assert!(said.starts_with("200 of 200 nodes of guard default/deny are open (imds) within a minute: a, b, c and 197 more. All nodes"), "{said}");
+        assert!(
+            said.starts_with(
+                "200 of 200 nodes of guard default/deny are open (imds) within a minute: a, b, c and 197 more. All nodes"
+            ),
+            "{said}"
+        );
         let said = say(NoticeReason::EgressBreached, many(30));
         assert!(said.ends_with("a, b, c and 27 more. Events about each follow, 20 at once and then 1 a second."), "{said}");
     }

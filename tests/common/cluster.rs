@@ -314,7 +314,10 @@ impl Cluster {
     pub(crate) fn events(&self) -> Vec<Event> {
         let mut events = self.client(|client| async move {
             let api: Api<Event> = Api::all(client);
-            api.list(&kube::api::ListParams::default().labels("app.kubernetes.io/managed-by=guardprobe-reporter")).await.unwrap().items
+            api.list(&kube::api::ListParams::default().labels("app.kubernetes.io/managed-by=guardprobe-reporter"))
+                .await
+                .unwrap()
+                .items
         });
         events.sort_by_key(|event| event.event_time.as_ref().map(|at| at.0));
         events
@@ -324,7 +327,8 @@ impl Cluster {
     pub(crate) fn told(&self) -> Vec<String> {
         let short = |event: &Event| {
             let node = event.regarding.as_ref().and_then(|regarding| regarding.name.clone()).unwrap_or_default();
-            let record: Value = serde_json::from_str(&event.metadata.annotations.as_ref().unwrap()["guardprobe.dev/record"]).unwrap();
+            let record: Value =
+                serde_json::from_str(&event.metadata.annotations.as_ref().unwrap()["guardprobe.dev/record"]).unwrap();
             format!("{} {node} {}", event.reason.as_deref().unwrap(), record["target"].as_str().unwrap())
         };
         self.events().iter().map(short).collect()
@@ -366,8 +370,10 @@ impl Cluster {
 
     /// Makes a node, and a pod on it that says it is an agent; `pod` may change it.
     pub(crate) fn objects(&self, node: &str, pod: &Value) {
-        let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": {"kubernetes.io/os": "linux"}}});
-        let (name, ip) = (pod["metadata"]["name"].as_str().unwrap().to_owned(), pod["status"]["podIP"].as_str().unwrap().to_owned());
+        let object =
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": {"kubernetes.io/os": "linux"}}});
+        let (name, ip) =
+            (pod["metadata"]["name"].as_str().unwrap().to_owned(), pod["status"]["podIP"].as_str().unwrap().to_owned());
         let (node, pod) = (node.to_owned(), pod.clone());
         self.client(move |client| async move {
             let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
@@ -479,13 +485,16 @@ impl Cluster {
     /// `coverage` and, for each target, `name verdict reason` of one node.
     pub(crate) fn row(&self, node: &str) -> Vec<String> {
         let fleet = self.fleet();
-        let Some(row) = fleet["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["node"] == node)) else { return vec![] };
+        let Some(row) = fleet["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["node"] == node)) else {
+            return vec![];
+        };
         let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         let coverage = match row["reason"].as_str() {
             Some(reason) => format!("{}: {reason}", word(&row["coverage"])),
             None => word(&row["coverage"]),
         };
-        let target = |target: &Value| format!("{} {} {}", word(&target["name"]), word(&target["verdict"]), word(&target["reason"]));
+        let target =
+            |target: &Value| format!("{} {} {}", word(&target["name"]), word(&target["verdict"]), word(&target["reason"]));
         [vec![coverage], row["targets"].as_array().unwrap().iter().map(target).collect()].concat()
     }
 
@@ -494,7 +503,11 @@ impl Cluster {
     pub(crate) fn until_row(&self, node: &str, patience: Duration, row: &[&str]) {
         within(patience, &format!("{node} is {row:?}"), || {
             let is = self.row(node);
-            if is.len() >= row.len() && is.iter().zip(row).all(|(is, wanted)| is.starts_with(wanted)) { Ok(()) } else { Err(format!("{is:?}")) }
+            if is.len() >= row.len() && is.iter().zip(row).all(|(is, wanted)| is.starts_with(wanted)) {
+                Ok(())
+            } else {
+                Err(format!("{is:?}"))
+            }
         });
     }
 

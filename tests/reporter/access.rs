@@ -16,7 +16,8 @@ const REPORTER: &str = "system:serviceaccount:guardprobe:guardprobe-reporter";
 /// `verb resource` of each request of a user, and whether one of them was forbidden.
 fn asked(audit: &[Value], user: &str) -> (BTreeSet<String>, Vec<String>) {
     let of = audit.iter().filter(|entry| entry["user"]["username"] == user);
-    let word = |entry: &Value| format!("{} {}", entry["verb"].as_str().unwrap(), entry["objectRef"]["resource"].as_str().unwrap_or("-"));
+    let word =
+        |entry: &Value| format!("{} {}", entry["verb"].as_str().unwrap(), entry["objectRef"]["resource"].as_str().unwrap_or("-"));
     let forbidden = of.clone().filter(|entry| entry["responseStatus"]["code"] == 403).map(word).collect();
     (of.map(word).collect(), forbidden)
 }
@@ -25,7 +26,10 @@ fn asked(audit: &[Value], user: &str) -> (BTreeSet<String>, Vec<String>) {
 fn with_the_permissions_that_are_shipped_nothing_is_forbidden_and_agents_ask_nothing() {
     let cluster = Cluster::new();
     let node = cluster.node(1);
-    let configuration = format!("guard: {GUARD}\n{QUICK}targets: [{{name: imds, kind: imds}}, {{name: kube-api, kind: kube-api, caFile: {}}}]\n", ca(&cluster));
+    let configuration = format!(
+        "guard: {GUARD}\n{QUICK}targets: [{{name: imds, kind: imds}}, {{name: kube-api, kind: kube-api, caFile: {}}}]\n",
+        ca(&cluster)
+    );
     let _agent = node.agent_with(&configuration, &[]);
     let mut reporter = cluster.reporter();
     cluster.until_row("node-1", SOON, &["covered", "imds blocked", "kube-api blocked"]);
@@ -39,14 +43,31 @@ fn with_the_permissions_that_are_shipped_nothing_is_forbidden_and_agents_ask_not
     let (requests, forbidden) = asked(&audit, REPORTER);
     assert_eq!(forbidden, Vec::<String>::new());
     let wanted = [
-        "create events", "create leases", "get leases", "list daemonsets", "list endpointslices", "list events", "list nodes", "list pods", "list services",
-        "patch configmaps", "update leases", "watch daemonsets", "watch endpointslices", "watch events", "watch nodes", "watch pods", "watch services",
+        "create events",
+        "create leases",
+        "get leases",
+        "list daemonsets",
+        "list endpointslices",
+        "list events",
+        "list nodes",
+        "list pods",
+        "list services",
+        "patch configmaps",
+        "update leases",
+        "watch daemonsets",
+        "watch endpointslices",
+        "watch events",
+        "watch nodes",
+        "watch pods",
+        "watch services",
     ];
     assert_eq!(requests.iter().map(String::as_str).collect::<Vec<_>>(), wanted);
     // An agent that reached the API server has shaken hands with it, and asked nothing.
-    let strangers: Vec<&Value> = audit.iter().filter(|entry| entry["sourceIPs"][0].as_str().is_some_and(|ip| ip.starts_with("10.91."))).collect();
+    let strangers: Vec<&Value> =
+        audit.iter().filter(|entry| entry["sourceIPs"][0].as_str().is_some_and(|ip| ip.starts_with("10.91."))).collect();
     assert!(strangers.is_empty(), "{strangers:?}");
-    let holder = cluster.kubectl(&["get", "lease", "-n", "guardprobe", "guardprobe-reporter", "-o", "jsonpath={.spec.holderIdentity}"]);
+    let holder =
+        cluster.kubectl(&["get", "lease", "-n", "guardprobe", "guardprobe-reporter", "-o", "jsonpath={.spec.holderIdentity}"]);
     assert_eq!(holder, "", "it has given the Lease up");
 }
 
@@ -80,7 +101,11 @@ fn with_one_permission_less_it_says_which_and_goes_on_with_the_rest() {
     for missing in ["services", "leases", "events"] {
         eventually(missing, || {
             let said = reporter.stderr();
-            let found = said.lines().any(|line| line.contains("forbidden") && line.contains(&format!("resource \"{missing}\"")) && line.contains("goes on with the rest"));
+            let found = said.lines().any(|line| {
+                line.contains("forbidden")
+                    && line.contains(&format!("resource \"{missing}\""))
+                    && line.contains("goes on with the rest")
+            });
             if found { Ok(()) } else { Err(said) }
         });
     }
@@ -91,7 +116,9 @@ fn with_one_permission_less_it_says_which_and_goes_on_with_the_rest() {
     assert_eq!(metrics.value("guardprobe_api_trouble", &[("what", "the lease")]), 1.0);
     // With the permissions back what is still true is told.
     cluster.apply(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/reporter/rbac.yaml")).unwrap());
-    within(Duration::from_secs(60), "the breach is told", || if cluster.told() == ["EgressBreached node-1 imds"] { Ok(()) } else { Err(reporter.stderr()) });
+    within(Duration::from_secs(60), "the breach is told", || {
+        if cluster.told() == ["EgressBreached node-1 imds"] { Ok(()) } else { Err(reporter.stderr()) }
+    });
 }
 
 /// Something at an agent's port that is no agent.
@@ -120,7 +147,9 @@ fn a_hostile_agent_changes_nothing_outside_its_own_row() {
         while stream.write_all(b"8\r\naaaaaaaa\r\n").is_ok() {}
     });
     hostile(&cluster, 3, |mut stream| {
-        while read_request(&mut stream) && stream.write_all(answer("{\"schema\":\"guardprobe.report/v1\",\"x\":").as_bytes()).is_ok() {}
+        while read_request(&mut stream)
+            && stream.write_all(answer("{\"schema\":\"guardprobe.report/v1\",\"x\":").as_bytes()).is_ok()
+        {}
     });
     hostile(&cluster, 4, |mut stream| {
         read_request(&mut stream);
@@ -140,7 +169,8 @@ fn a_hostile_agent_changes_nothing_outside_its_own_row() {
     });
     hostile(&cluster, 6, |mut stream| {
         read_request(&mut stream);
-        let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://10.90.0.10:8080/v1/report\r\nContent-Length: 0\r\n\r\n");
+        let _ =
+            stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://10.90.0.10:8080/v1/report\r\nContent-Length: 0\r\n\r\n");
     });
     // A report of somebody else's node, with a breach that began tomorrow and a target that nobody else has.
     let lie = |round: usize| {
@@ -167,7 +197,9 @@ fn a_hostile_agent_changes_nothing_outside_its_own_row() {
     };
     let round = AtomicUsize::new(1);
     hostile(&cluster, 7, move |mut stream| {
-        while read_request(&mut stream) && stream.write_all(answer(&lie(round.fetch_add(1, Ordering::Relaxed))).as_bytes()).is_ok() {}
+        while read_request(&mut stream)
+            && stream.write_all(answer(&lie(round.fetch_add(1, Ordering::Relaxed))).as_bytes()).is_ok()
+        {}
     });
     let reporter = cluster.reporter();
     cluster.until_row("node-1", SOON, &["covered", "imds blocked silence"]);
@@ -197,7 +229,15 @@ fn a_hostile_agent_changes_nothing_outside_its_own_row() {
         if told.contains(&"EgressBreached node-1 imds".to_owned()) { Ok(()) } else { Err(format!("{told:?}")) }
     });
     let status = std::fs::read_to_string(format!("/proc/{}/status", reporter.pid())).unwrap();
-    let rss: u64 = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    let rss: u64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     println!("RssAnon {rss} kB");
     assert!(rss < 40_000, "{rss} kB");
 }

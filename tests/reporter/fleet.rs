@@ -30,10 +30,19 @@ fn two_hundred_nodes_that_breach_in_the_same_second_are_one_event_first_and_the_
     assert_eq!((regarding.kind.as_deref(), regarding.name.as_deref()), (Some("DaemonSet"), Some("agents")));
     let note = first.note.as_deref().unwrap();
     assert!(note.starts_with("200 of 200 nodes of guard default/deny are open (imds) within a minute: bare-0000, bare-0001, bare-0002 and 197 more. All nodes"), "{note}");
-    let second = |event: &k8s_openapi::api::events::v1::Event| event.event_time.as_ref().unwrap().0.duration_since(breached).as_secs_f64();
+    let second =
+        |event: &k8s_openapi::api::events::v1::Event| event.event_time.as_ref().unwrap().0.duration_since(breached).as_secs_f64();
     let singles: Vec<f64> = events[1..].iter().map(second).collect();
-    println!("the Event of the fleet {:.3} s after; {} of nodes in 30 s, the first at {:.3} s", second(first), singles.len(), singles[0]);
-    assert!(events[1..].iter().all(|event| event.regarding.as_ref().unwrap().kind.as_deref() == Some("Node")), "one of the fleet");
+    println!(
+        "the Event of the fleet {:.3} s after; {} of nodes in 30 s, the first at {:.3} s",
+        second(first),
+        singles.len(),
+        singles[0]
+    );
+    assert!(
+        events[1..].iter().all(|event| event.regarding.as_ref().unwrap().kind.as_deref() == Some("Node")),
+        "one of the fleet"
+    );
     assert!((40..=56).contains(&singles.len()), "20 at once and one a second: {}", singles.len());
     assert!(second(first) < 2.0 && singles.windows(2).all(|pair| pair[0] <= pair[1]));
     let waiting = cluster.metrics().value("guardprobe_events_waiting", &[]);
@@ -58,7 +67,8 @@ fn of_two_replicas_one_writes_and_the_other_takes_over() {
         Ok((200, _)) => Ok(()),
         answer => Err(format!("{answer:?}")),
     });
-    let leader = |address: &str| cluster.try_get(address, "/metrics").unwrap().1.lines().any(|line| line == "guardprobe_leader 1");
+    let leader =
+        |address: &str| cluster.try_get(address, "/metrics").unwrap().1.lines().any(|line| line == "guardprobe_leader 1");
     assert!(leader(REPORTER) && !leader("127.0.0.1:9898"));
     one.unguard();
     cluster.until_told(SOON, &["EgressBreached node-1 imds"]);
@@ -108,7 +118,8 @@ fn the_addresses_of_the_api_reach_the_agents_by_a_config_map() {
     let _reporter = cluster.reporter();
     let file = || {
         eventually("the ConfigMap", || {
-            let output = cluster.try_kubectl(&["get", "configmap", "guardprobe-endpoints", "-o", "jsonpath={.data.endpoints\\.json}"]);
+            let output =
+                cluster.try_kubectl(&["get", "configmap", "guardprobe-endpoints", "-o", "jsonpath={.data.endpoints\\.json}"]);
             if output.status.success() { Ok(String::from_utf8(output.stdout).unwrap()) } else { Err(format!("{output:?}")) }
         })
     };
@@ -122,7 +133,8 @@ fn the_addresses_of_the_api_reach_the_agents_by_a_config_map() {
     let target = format!("{{name: kube-api, kind: kube-api, endpointsFile: {}}}", folder.join("endpoints.json").display());
     let _agent = node.agent_with(&format!("guard: {GUARD}\n{QUICK}targets: [{target}]\n"), &[]);
     cluster.until_row("node-1", SOON, &["covered", "kube-api blocked"]);
-    let report = || -> Value { serde_json::from_str(&cluster.try_get(&format!("{}:9797", node.ip()), "/v1/report").unwrap().1).unwrap() };
+    let report =
+        || -> Value { serde_json::from_str(&cluster.try_get(&format!("{}:9797", node.ip()), "/v1/report").unwrap().1).unwrap() };
     assert_eq!(report()["endpoints_revision"], read.revision);
     // Another address of the API appears: the reporter tells it, the kubelet swaps the link, the agent tries it and echoes the revision.
     let slice = json!({
@@ -165,7 +177,9 @@ fn the_set_up_is_warned_about_in_log_metrics_and_fleet() {
     let warned = || {
         let fleet = cluster.fleet();
         let warnings = fleet["warnings"].as_array().cloned().unwrap_or_default();
-        let short = |warning: &Value| format!("{} {} {}", warning["warning"].as_str().unwrap(), warning["count"], warning["examples"][0].as_str().unwrap());
+        let short = |warning: &Value| {
+            format!("{} {} {}", warning["warning"].as_str().unwrap(), warning["count"], warning["examples"][0].as_str().unwrap())
+        };
         warnings.iter().map(short).collect::<Vec<_>>()
     };
     let wanted = [
@@ -193,7 +207,8 @@ fn the_witness_of_a_node_turns_silence_and_resets_into_proof() {
     pod["spec"]["nodeName"] = json!("node-1");
     cluster.objects("node-1", &pod);
     witnesses.unguard();
-    let configuration = format!("guard: {GUARD}\n{QUICK}targets: [{{name: imds, kind: imds, addresses: [\"169.254.169.254:80\"]}}]\n");
+    let configuration =
+        format!("guard: {GUARD}\n{QUICK}targets: [{{name: imds, kind: imds, addresses: [\"169.254.169.254:80\"]}}]\n");
     let _agent = agents.agent_with(&configuration, &[]);
     let reporter = cluster.reporter();
     cluster.until_row("node-1", SOON, &["covered", "imds blocked silence"]);
@@ -201,7 +216,11 @@ fn the_witness_of_a_node_turns_silence_and_resets_into_proof() {
     cluster.until_row("node-1", SOON, &["covered", "imds blocked witnessed"]);
     // The guard resets instead: a closed port would say the same, but the witness shows that it is none.
     cluster.nft("insert rule ip guard in iifname v1 ip daddr 169.254.169.254 tcp dport 80 reject with tcp reset");
-    until("the agent says refused", || cluster.try_get(&format!("{}:9797", agents.ip()), "/v1/report").unwrap().1, |report| report.contains("\"refused\""));
+    until(
+        "the agent says refused",
+        || cluster.try_get(&format!("{}:9797", agents.ip()), "/v1/report").unwrap().1,
+        |report| report.contains("\"refused\""),
+    );
     cluster.until_row("node-1", SOON, &["covered", "imds blocked witnessed"]);
     drop(reporter);
     let _reporter = cluster.reporter_as("reporter-1", &["--proof", "witnessed"]);
@@ -221,7 +240,10 @@ fn a_reporter_answers_agents_whose_control_it_is_and_says_what_it_cannot_do() {
     command.args([env!("CARGO_BIN_EXE_guardprobe"), "check", "-c", &file, "-o", "json"]);
     let report: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
     let control = report["controls"].as_array().unwrap().iter().find(|control| control["name"] == "reporter").unwrap();
-    assert_eq!((control["held"].as_bool(), control["observations"][0]["detail"].as_str()), (Some(true), Some("the reporter answers from node node-1")));
+    assert_eq!(
+        (control["held"].as_bool(), control["observations"][0]["detail"].as_str()),
+        (Some(true), Some("the reporter answers from node node-1"))
+    );
     // The fleet is not on the network, and a slip in a query is told.
     assert_eq!(cluster.try_get(REPORTER, "/v1/fleet").unwrap().0, 404);
     let (status, body) = cluster.try_get(FLEET, "/v1/fleet?node=x").unwrap();
@@ -239,7 +261,10 @@ fn the_fleet_is_told_page_by_page() {
     loop {
         let (_, body) = cluster.try_get(FLEET, &format!("/v1/fleet?limit=10{after}")).unwrap();
         let page: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!((page["schema"].as_str(), page["guards"][0]["nodes"]["covered"].as_u64()), (Some("guardprobe.fleet/v1"), Some(25)));
+        assert_eq!(
+            (page["schema"].as_str(), page["guards"][0]["nodes"]["covered"].as_u64()),
+            (Some("guardprobe.fleet/v1"), Some(25))
+        );
         seen.extend(page["rows"].as_array().unwrap().iter().map(|row| row["node"].as_str().unwrap().to_owned()));
         let Some(next) = page["next"].as_str() else { break };
         after = format!("&after={next}");
@@ -256,11 +281,20 @@ fn what_it_is_told_wrongly_is_refused_with_the_place() {
         (process.status(), process.stderr())
     };
     let (status, said) = cluster_less(&["--guard", "deny"]);
-    assert_eq!((status, said.as_str()), (2, "--guard: \"deny\" has no namespace: expected namespace/name, such as default/deny-imds"));
+    assert_eq!(
+        (status, said.as_str()),
+        (2, "--guard: \"deny\" has no namespace: expected namespace/name, such as default/deny-imds")
+    );
     let (status, said) = cluster_less(&[]);
-    assert_eq!((status, said.as_str()), (2, "guardprobe reporter: no guard to look after: expected --config FILE, or --guard NAMESPACE/NAME"));
+    assert_eq!(
+        (status, said.as_str()),
+        (2, "guardprobe reporter: no guard to look after: expected --config FILE, or --guard NAMESPACE/NAME")
+    );
     let (status, said) = cluster_less(&["--guard", "a/b"]);
-    assert!(status == 2 && said.contains("no access to the Kubernetes API") && said.contains("expected a service account's token"), "{said}");
+    assert!(
+        status == 2 && said.contains("no access to the Kubernetes API") && said.contains("expected a service account's token"),
+        "{said}"
+    );
     let file = std::env::temp_dir().join(format!("gp-reporter-{}.yaml", std::process::id()));
     std::fs::write(&file, "guards: [{name: a/b, label: {}}]\n").unwrap();
     let (status, said) = cluster_less(&["-c", file.to_str().unwrap()]);

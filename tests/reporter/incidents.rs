@@ -67,8 +67,14 @@ fn a_guard_that_falls_on_one_of_three_nodes_is_one_warning_and_its_return_one_no
     let described = cluster.kubectl(&["describe", "node", "node-2"]);
     assert!(described.contains("Warning  EgressBreached") && described.contains("Normal   EgressBlocked"), "{described}");
     let listed = cluster.kubectl(&["get", "events", "-n", "default"]);
-    assert!(listed.contains("node/node-2") && listed.contains("169.254.169.254:80 (IPv4, literal) reached layer http: token_issued"), "{listed}");
-    assert!(listed.contains("imds is blocked again for the pods of guard default/deny") && listed.contains("Proof: silence"), "{listed}");
+    assert!(
+        listed.contains("node/node-2") && listed.contains("169.254.169.254:80 (IPv4, literal) reached layer http: token_issued"),
+        "{listed}"
+    );
+    assert!(
+        listed.contains("imds is blocked again for the pods of guard default/deny") && listed.contains("Proof: silence"),
+        "{listed}"
+    );
     let breached = &events_of(&events, "node-2", "EgressBreached")[0];
     assert_eq!(breached.type_.as_deref(), Some("Warning"));
     let related = breached.related.as_ref().unwrap();
@@ -91,7 +97,18 @@ fn the_line_of_a_transition_has_these_keys(reporter: &Process) {
         assert_eq!((line["schema"].as_str(), line["leader"].as_bool()), (Some("guardprobe.incident/v1"), Some(true)));
         let incident = &line["incident"];
         let wanted = [
-            "doors", "end", "evidence", "guard", "id", "last_connected", "layer", "node", "node_uid", "openings", "reopened", "started",
+            "doors",
+            "end",
+            "evidence",
+            "guard",
+            "id",
+            "last_connected",
+            "layer",
+            "node",
+            "node_uid",
+            "openings",
+            "reopened",
+            "started",
             "target",
         ];
         assert_eq!(keys(incident), wanted);
@@ -234,8 +251,13 @@ fn while_the_api_server_is_away_nothing_is_lost() {
     one.guard();
     cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
     assert_eq!(cluster.try_get(FLEET, "/readyz").unwrap().0, 200, "it stays ready");
-    eventually("it says what fails", || if reporter.stderr().contains("agents are asked all the same") { Ok(()) } else { Err(reporter.stderr()) });
-    eventually("it leads no longer", || if reporter.stderr().contains("leads no longer") { Ok(()) } else { Err(reporter.stderr()) });
+    eventually("it says what fails", || {
+        if reporter.stderr().contains("agents are asked all the same") { Ok(()) } else { Err(reporter.stderr()) }
+    });
+    eventually(
+        "it leads no longer",
+        || if reporter.stderr().contains("leads no longer") { Ok(()) } else { Err(reporter.stderr()) },
+    );
     cluster.start_api();
     within(Duration::from_secs(60), "both Events", || {
         let told = cluster.told();
@@ -281,7 +303,8 @@ fn clocks_an_hour_apart_change_nothing_but_what_a_person_reads() {
     let cluster = Cluster::new();
     let [ahead, behind] = [1, 2].map(|nth| cluster.node(nth));
     let agents = [(ahead, "+1h"), (behind, "-1h")].map(|(node, shift)| {
-        let file = cluster.file(&format!("{}.yaml", node.name()), &format!("guard: {GUARD}\n{QUICK}targets: [{{name: imds, kind: imds}}]\n"));
+        let file = cluster
+            .file(&format!("{}.yaml", node.name()), &format!("guard: {GUARD}\n{QUICK}targets: [{{name: imds, kind: imds}}]\n"));
         let mut command = node.in_the_pod();
         command.args(["faketime", "-f", "--exclude-monotonic", shift, env!("CARGO_BIN_EXE_guardprobe"), "agent", "-c", &file]);
         Process::start(&mut command)
@@ -293,14 +316,18 @@ fn clocks_an_hour_apart_change_nothing_but_what_a_person_reads() {
     let fallen = now();
     [ahead, behind].iter().for_each(Node::unguard);
     let breached = |told: &[String]| told.iter().filter(|told| told.starts_with("EgressBreached")).count() == 2;
-    within(SOON, "two breaches", || Some(cluster.told()).filter(|told| breached(told)).map(drop).ok_or_else(|| format!("{:?}", cluster.told())));
+    within(SOON, "two breaches", || {
+        Some(cluster.told()).filter(|told| breached(told)).map(drop).ok_or_else(|| format!("{:?}", cluster.told()))
+    });
     // A reporter that starts in the midst of it compares its own clock with nobody's either.
     reporter.kill();
     let _reporter = cluster.reporter_as("reporter-1", &[]);
     cluster.until_ready();
     let restored = now();
     [ahead, behind].iter().for_each(Node::guard);
-    within(SOON, "four Events", || Some(cluster.told()).filter(|told| told.len() == 4).map(drop).ok_or_else(|| format!("{:?}", cluster.told())));
+    within(SOON, "four Events", || {
+        Some(cluster.told()).filter(|told| told.len() == 4).map(drop).ok_or_else(|| format!("{:?}", cluster.told()))
+    });
     let events = cluster.events();
     let hour = |at: Timestamp, hours: i64| at + jiff::SignedDuration::from_hours(hours);
     assert_told_once(&events, "node-1", hour(fallen, 1), hour(restored, 1));

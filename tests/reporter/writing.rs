@@ -50,7 +50,11 @@ fn what_the_api_server_refuses_is_not_tried_again_and_holds_nothing_up() {
         told.sort();
         if told == ["EgressBlocked node-1 imds", "EgressBlocked node-2 imds"] { Ok(()) } else { Err(format!("{told:?}")) }
     });
-    assert_eq!(cluster.metrics().value("guardprobe_events_failed_total", &[("reason", "EgressBreached")]), 2.0, "each was tried once");
+    assert_eq!(
+        cluster.metrics().value("guardprobe_events_failed_total", &[("reason", "EgressBreached")]),
+        2.0,
+        "each was tried once"
+    );
 }
 
 #[test]
@@ -136,7 +140,13 @@ fn a_busy_api_server_is_given_time() {
         let create = ["create", "configmap", &name, "-n", "kube-public", "--as=system:serviceaccount:default:default"];
         cluster.try_kubectl(&create);
     };
-    let busy = || cluster.audit().iter().filter(|entry| entry["responseStatus"]["code"] == 429 && entry["user"]["username"] == REPORTER).count();
+    let busy = || {
+        cluster
+            .audit()
+            .iter()
+            .filter(|entry| entry["responseStatus"]["code"] == 429 && entry["user"]["username"] == REPORTER)
+            .count()
+    };
     std::thread::scope(|scope| {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         scope.spawn(move || {

@@ -1,6 +1,7 @@
 //! Who leads: as client-go elects, with the lease's age measured by how long it has not changed before our own eyes, so that no two clocks
 //! are compared.
 use crate::model::names;
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// A lease as it was read.
@@ -14,6 +15,8 @@ pub struct Lease {
     pub version: String,
     /// How often it has changed hands.
     pub transitions: i32,
+    /// Since when its holder has it.
+    pub acquired: Option<Timestamp>,
 }
 
 /// What to do about the lease now.
@@ -94,7 +97,7 @@ mod tests {
     const S: fn(u64) -> Duration = Duration::from_secs;
 
     fn lease(holder: Option<&str>, version: &str) -> Lease {
-        Lease { holder: holder.map(str::to_owned), duration: S(15), version: version.to_owned(), transitions: 0 }
+        Lease { holder: holder.map(str::to_owned), duration: S(15), version: version.to_owned(), transitions: 0, acquired: None }
     }
 
     #[test]

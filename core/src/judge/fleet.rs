@@ -29,6 +29,8 @@ pub struct Known {
     pub proof: Attribution,
     nodes: BTreeMap<String, NodeSeen>,
     pods: BTreeMap<String, PodSeen>,
+    /// The UIDs of the witnesses on each node.
+    witnesses: BTreeMap<String, BTreeSet<String>>,
     daemon_sets: BTreeMap<String, DaemonSet>,
     pub(super) services: BTreeMap<(String, String), Service>,
     /// Where the API is, each with when we first heard of it.
@@ -140,6 +142,7 @@ impl Known {
             proof,
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
+            witnesses: BTreeMap::new(),
             daemon_sets: BTreeMap::new(),
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
@@ -179,6 +182,9 @@ impl Known {
 
     /// A pod is there, or is another than it was.
     pub fn pod(&mut self, pod: Pod, now: Duration) {
+        if let (Role::Witness, Some(node)) = (pod.role, &pod.node) {
+            self.witnesses.entry(node.clone()).or_default().insert(pod.uid.clone());
+        }
         match self.pods.get_mut(&pod.uid) {
             Some(seen) => (seen.pod, seen.gone) = (pod, None),
             None => {
@@ -259,8 +265,10 @@ impl Known {
 
     /// The addresses of the API, all of them. True when they are others than before.
     pub fn endpoints(&mut self, addresses: &BTreeSet<SocketAddr>, now: Duration) -> bool {
-        let same = addresses.len() == self.endpoints.len() && addresses.iter().all(|address| self.endpoints.contains_key(address));
-        self.endpoints = addresses.iter().map(|address| (*address, self.endpoints.get(address).copied().unwrap_or(now))).collect();
+        let same =
+            addresses.len() == self.endpoints.len() && addresses.iter().all(|address| self.endpoints.contains_key(address));
+        self.endpoints =
+            addresses.iter().map(|address| (*address, self.endpoints.get(address).copied().unwrap_or(now))).collect();
         !same
     }
 
@@ -292,13 +300,17 @@ impl Known {
     /// Lets go of pods that are gone and whose last word is stale, and notes since when what is so has been so.
     pub fn tick(&mut self, now: Duration) {
         self.pods.retain(|_, seen| seen.gone.is_none() || seen.fresh(now).is_some());
+        let pods = &self.pods;
+        self.witnesses.values_mut().for_each(|uids| uids.retain(|uid| pods.contains_key(uid)));
+        self.witnesses.retain(|_, uids| !uids.is_empty());
         warnings::note(self, now);
     }
 
     /// What the witnesses of a node reached.
     pub fn reached_on(&self, node: &str, now: Duration) -> BTreeSet<SocketAddr> {
-        let here = |seen: &&PodSeen| seen.pod.role == Role::Witness && seen.pod.node.as_deref() == Some(node) && self.is_ours(&seen.pod);
-        self.pods.values().filter(here).filter_map(|seen| seen.witnessed(now)).flatten().copied().collect()
+        let pods = self.witnesses.get(node).into_iter().flatten().filter_map(|uid| self.pods.get(uid));
+        let here = pods.filter(|seen| seen.pod.node.as_deref() == Some(node) && self.is_ours(&seen.pod));
+        here.filter_map(|seen| seen.witnessed(now)).flatten().copied().collect()
     }
 
     fn excuse(&self, seen: &NodeSeen, now: Moment) -> Option<Excuse> {
@@ -332,7 +344,8 @@ pub fn fleet(known: &Known, incidents: &Incidents, now: Moment) -> Fleet {
     for guard in &known.guards {
         for seen in known.nodes.values() {
             let name = seen.node.name.as_str();
-            let around = Around { known, incidents, guard: &guard.name, seen, reached: reached.get(name).unwrap_or(&nothing), now };
+            let around =
+                Around { known, incidents, guard: &guard.name, seen, reached: reached.get(name).unwrap_or(&nothing), now };
             let pods = here.get(&(&guard.name, name)).map(Vec::as_slice).unwrap_or_default();
             rows.push(around.row(pods));
         }
@@ -412,7 +425,9 @@ impl Around<'_> {
                 _ => drop(rows.insert(row.name.clone(), row)),
             }
         }
-        for incident in self.incidents.open_on(self.guard, &self.seen.node.uid) {
+        let (node, node_uid) = (self.seen.node.name.clone(), self.seen.node.uid.clone());
+        let here = Place { guard: self.guard.clone(), node, node_uid, target: String::new() };
+        for incident in self.incidents.open_beside(&here) {
             let row = rows.entry(incident.place.target.clone()).or_insert_with(|| unknown(&incident.place.target));
             breached(row, incident);
         }
@@ -482,7 +497,12 @@ fn gap(there: &[&PodSeen]) -> Gap {
 }
 
 /// What a fresh report says of a target, with what the witness of its node adds and what the reporter asks for.
-pub fn judge(target: &HeardTarget, reached: &BTreeSet<SocketAddr>, missing: &[SocketAddr], proof: Attribution) -> (Verdict, Reason) {
+pub fn judge(
+    target: &HeardTarget,
+    reached: &BTreeSet<SocketAddr>,
+    missing: &[SocketAddr],
+    proof: Attribution,
+) -> (Verdict, Reason) {
     let doubt = |doubt| (Verdict::Inconclusive, Reason::Doubt(doubt));
     match attribution(target, reached) {
         _ if target.verdict == Verdict::Breached => (Verdict::Breached, evidence(target)),

@@ -9,12 +9,19 @@ use std::time::Duration;
 
 /// What is kept of an agent's report.
 pub fn agent(heading: Heading, report: Report) -> Heard {
-    let controls: Vec<ControlRound> = report.controls.into_iter().filter(|control| control.expect == Expect::MustReach).map(control).collect();
+    let controls: Vec<ControlRound> =
+        report.controls.into_iter().filter(|control| control.expect == Expect::MustReach).map(control).collect();
     Heard { heading, targets: report.targets.into_iter().map(|told| target(told, &controls)).collect() }
 }
 
 fn control(told: ControlReport) -> ControlRound {
-    ControlRound { name: told.name, expect: told.expect, kind: told.kind, observations: told.observations, unresolved: Vec::new() }
+    ControlRound {
+        name: told.name,
+        expect: told.expect,
+        kind: told.kind,
+        observations: told.observations,
+        unresolved: Vec::new(),
+    }
 }
 
 fn target(told: TargetReport, controls: &[ControlRound]) -> HeardTarget {

@@ -13,7 +13,6 @@
 //!
 //! Times of one place come from one node's clock and are compared with each other only. What this process has lived through it measures with
 //! its own monotonic clock.
-use crate::model::cluster::GuardName;
 use crate::model::finding::{Attribution, Doubt, Reason, Verdict};
 use crate::model::heard::{Heading, Heard, HeardTarget};
 use crate::model::incident::{Change, Changed, DOORS_MAX, Door, End, Ending, Happening, Incident, Place};
@@ -77,7 +76,7 @@ pub struct Tracked {
 /// A report, and where it comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Hearing<'a> {
-    /// Guard, node and node UID as the Pod object says; its target is not looked at.
+    /// Guard, node and node UID as the Pod object says; its target is empty.
     pub place: &'a Place,
     /// The UID of the pod.
     pub pod: &'a str,
@@ -117,7 +116,8 @@ impl Incidents {
         for target in &hearing.heard.targets {
             let place = Place { target: target.name.clone(), ..hearing.place.clone() };
             let story = self.stories.entry(place.clone()).or_default();
-            let said = Said { place, pod: hearing.pod, heading: &hearing.heard.heading, target, now: hearing.now, before: self.before };
+            let said =
+                Said { place, pod: hearing.pod, heading: &hearing.heard.heading, target, now: hearing.now, before: self.before };
             story.hear(&said, attribution(target), &mut changes);
         }
         self.nobody_probes(hearing, &mut changes);
@@ -127,9 +127,9 @@ impl Incidents {
     /// Incidents of this node and guard whose target the report does not name.
     fn nobody_probes(&mut self, hearing: &Hearing<'_>, changes: &mut Vec<Change>) {
         let named: BTreeSet<&str> = hearing.heard.targets.iter().map(|target| target.name.as_str()).collect();
-        for (place, story) in &mut self.stories {
-            let here = place.guard == hearing.place.guard && place.node_uid == hearing.place.node_uid;
-            if here && !named.contains(place.target.as_str()) {
+        let first = hearing.place.clone();
+        for (place, story) in self.stories.range_mut(first..).take_while(|(place, _)| place.is_beside(hearing.place)) {
+            if !named.contains(place.target.as_str()) {
                 story.forget_pod(hearing.pod);
                 story.close_without_proof(Ending::TargetGone, hearing.now, changes);
             }
@@ -159,10 +159,12 @@ impl Incidents {
         Some(&current.incident).filter(|incident| incident.is_open())
     }
 
-    /// The places with an open incident of one guard and node.
-    pub fn open_on<'a>(&'a self, guard: &'a GuardName, node_uid: &'a str) -> impl Iterator<Item = &'a Incident> {
-        let here = move |place: &&Place| place.guard == *guard && place.node_uid == node_uid;
-        self.stories.keys().filter(here).filter_map(|place| self.open_at(place))
+    /// The open incidents beside a place, whose target is left empty: of its guard and node.
+    pub fn open_beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Incident> {
+        let here = self.stories.range(place.clone()..).take_while(|(other, _)| other.is_beside(place));
+        here.filter_map(|(_, story)| story.current.as_ref())
+            .map(|current| &current.incident)
+            .filter(|incident| incident.is_open())
     }
 
     /// All that is to be told, open or over, each with whether it is a transient opening.
@@ -314,7 +316,8 @@ impl Story {
         }
         let id = format!("{}.starting", said.heading.boot);
         let (started, last_connected) = (since, said.heading.started);
-        let opening = Opening { id, started, last_connected, layer: Layer::Tcp, evidence: Evidence::Connected, addresses: Vec::new() };
+        let opening =
+            Opening { id, started, last_connected, layer: Layer::Tcp, evidence: Evidence::Connected, addresses: Vec::new() };
         self.open_anew(said, &opening, changes);
     }
 
@@ -367,14 +370,13 @@ impl Story {
             return;
         }
         match &self.current {
-            Some(current) if current.incident.is_open() => {
-                if closed.ended < current.incident.started && current.incident.id != opening.id {
-                    if ours {
-                        self.told_late(said, closed, changes);
-                    }
-                    return;
+            Some(current) if is_before(&current.incident, closed) => {
+                if ours {
+                    self.told_late(said, closed, changes);
                 }
+                return;
             }
+            Some(current) if current.incident.is_open() => {}
             Some(current) if belongs_to(&current.incident, closed) => return,
             _ if !ours => return,
             _ => {}
@@ -471,6 +473,11 @@ fn reopens(incident: &Incident, opening: &Opening) -> bool {
     let within = SignedDuration::try_from(names::REOPEN).unwrap_or(SignedDuration::MAX);
     let target_is_probed = |end: &End| end.how != Ending::NodeGone;
     incident.end.as_ref().filter(|end| target_is_probed(end)).is_some_and(|end| opening.started.duration_since(end.at) <= within)
+}
+
+/// True when a closed opening was over before the incident, which is open, began.
+fn is_before(incident: &Incident, closed: &ClosedOpening) -> bool {
+    incident.is_open() && closed.ended < incident.started && incident.id != closed.opening.id
 }
 
 /// True when a closed opening is part of an incident that is over.

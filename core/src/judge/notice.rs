@@ -51,7 +51,11 @@ impl Lasting {
         let before = std::mem::replace(&mut self.uncovered, uncovered);
         let change = |event, (guard, node): &(GuardName, String), reason: Option<Gap>| Change {
             event,
-            what: Changed::Coverage { guard: guard.clone(), node: node.clone(), reason: reason.map(|gap| gap.as_str().to_owned()) },
+            what: Changed::Coverage {
+                guard: guard.clone(),
+                node: node.clone(),
+                reason: reason.map(|gap| gap.as_str().to_owned()),
+            },
         };
         let begun = self.uncovered.iter().filter(|(key, gap)| before.get(key) != Some(gap));
         let mut changes: Vec<Change> = begun.map(|(key, gap)| change(Happening::Uncovered, key, Some(*gap))).collect();
@@ -68,7 +72,8 @@ impl Lasting {
 
 /// Everything that ought to be said now.
 pub fn wanted(fleet: &Fleet, incidents: &Incidents, lasting: &Lasting, now: Duration) -> Vec<Notice> {
-    let rows: BTreeMap<(&GuardName, &str), &Row> = fleet.rows.iter().map(|row| ((&row.guard, row.node_uid.as_str()), row)).collect();
+    let rows: BTreeMap<(&GuardName, &str), &Row> =
+        fleet.rows.iter().map(|row| ((&row.guard, row.node_uid.as_str()), row)).collect();
     let mut wanted = Vec::new();
     for (tracked, transient) in incidents.all() {
         let place = &tracked.incident.place;
@@ -357,7 +362,9 @@ impl Ledger {
     fn many(&self, now: Duration) -> Option<Notice> {
         let due = self.bursts.values().filter_map(|burst| burst.many.as_ref());
         let mut due = due.filter(|(since, notice)| {
-            now.saturating_sub(*since) >= names::BURST_SETTLE && !self.there.contains_key(&notice.name) && !self.is_done(&notice.name)
+            now.saturating_sub(*since) >= names::BURST_SETTLE
+                && !self.there.contains_key(&notice.name)
+                && !self.is_done(&notice.name)
         });
         due.next().map(|(_, notice)| notice.clone())
     }
@@ -386,7 +393,8 @@ fn many(
         _ => None,
     });
     let id = ids.min().map_or("", |(_, id)| id);
-    let targets: BTreeSet<&str> = notices.iter().map(|notice| notice.target.as_str()).filter(|target| !target.is_empty()).collect();
+    let targets: BTreeSet<&str> =
+        notices.iter().map(|notice| notice.target.as_str()).filter(|target| !target.is_empty()).collect();
     Some(Notice {
         name: event_name(*reason, guard, &regarding, "", id),
         reason: *reason,

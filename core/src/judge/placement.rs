@@ -87,7 +87,10 @@ mod tests {
             ready: true,
             deleting: false,
             labels: labels.iter().map(|(key, value)| (text(key), text(value))).collect(),
-            taints: taints.iter().map(|(key, value, effect)| Taint { key: text(key), value: text(value), effect: text(effect) }).collect(),
+            taints: taints
+                .iter()
+                .map(|(key, value, effect)| Taint { key: text(key), value: text(value), effect: text(effect) })
+                .collect(),
         }
     }
 

@@ -30,7 +30,9 @@ pub(super) fn note(known: &mut Known, now: Duration) {
 /// The different versions, or configurations, of a guard's agents.
 fn values<'a>(known: &'a Known, guard: &GuardName, warning: Warning) -> BTreeSet<&'a str> {
     let headings = agents(known, guard).filter_map(|seen| seen.newest.as_ref()).map(|newest| newest.heading());
-    headings.map(|heading| if warning == Warning::MixedVersions { heading.version.as_str() } else { &heading.config_hash }).collect()
+    headings
+        .map(|heading| if warning == Warning::MixedVersions { heading.version.as_str() } else { &heading.config_hash })
+        .collect()
 }
 
 /// The agents of a guard that are ours, and there.
@@ -48,7 +50,8 @@ pub(super) fn warnings(known: &Known, now: Duration) -> Vec<Warned> {
         let pods = |is: &dyn Fn(&PodSeen) -> bool| agents(known, name).filter(|seen| is(seen)).map(pod).collect::<Vec<_>>();
         let lacks = |seen: &PodSeen| !has_all(&seen.pod.labels, &guard.labels);
         let mixed = |warning| {
-            let long = known.since.get(&(name.clone(), warning)).is_some_and(|since| now.saturating_sub(*since) >= names::SETTLED);
+            let long =
+                known.since.get(&(name.clone(), warning)).is_some_and(|since| now.saturating_sub(*since) >= names::SETTLED);
             let values = values(known, name, warning).into_iter().map(str::to_owned);
             values.filter(|_| long).collect::<Vec<_>>()
         };

@@ -22,6 +22,13 @@ pub struct Place {
     pub target: String,
 }
 
+impl Place {
+    /// True for a place of the same guard on the same node.
+    pub fn is_beside(&self, other: &Place) -> bool {
+        self.node_uid == other.node_uid && self.node == other.node && self.guard == other.guard
+    }
+}
+
 /// One breach of one guard, node and target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Incident {

@@ -1,7 +1,7 @@
 //! A notice: what the reporter has to say as a Kubernetes Event.
 use super::cluster::GuardName;
-use super::fleet::{Gap, PodRef};
 use super::finding::Doubt;
+use super::fleet::{Gap, PodRef};
 use super::incident::Incident;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

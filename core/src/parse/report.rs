@@ -5,7 +5,7 @@
 use super::problem::quote;
 use super::values::is_dns_label;
 use crate::judge::heard;
-use crate::model::heard::{Heard, Heading, Witnessed};
+use crate::model::heard::{Heading, Heard, Witnessed};
 use crate::model::names;
 use crate::model::observation::Observation;
 use crate::model::report::{ControlReport, Head, Opening, Report, Role, WitnessReport};
@@ -164,7 +164,10 @@ mod tests {
     #[test]
     fn a_report_is_read_and_fields_of_a_newer_version_are_passed_over() {
         let heard = agent(good().to_string().as_bytes()).unwrap();
-        assert_eq!((heard.heading.boot.as_str(), heard.heading.round, heard.heading.age), ("b00", 3, Duration::from_millis(1500)));
+        assert_eq!(
+            (heard.heading.boot.as_str(), heard.heading.round, heard.heading.age),
+            ("b00", 3, Duration::from_millis(1500))
+        );
         assert_eq!((heard.targets.len(), heard.targets[0].addresses.len()), (1, 1));
     }
 
@@ -184,7 +187,10 @@ mod tests {
         let target = good()["targets"][0].clone();
         let observation = target["observations"][0].clone();
         for (refusal, why) in [
-            (refusal(|r| r["schema"] = json!("guardprobe.report/v2")), "the schema is \"guardprobe.report/v2\": expected guardprobe.report/v1"),
+            (
+                refusal(|r| r["schema"] = json!("guardprobe.report/v2")),
+                "the schema is \"guardprobe.report/v2\": expected guardprobe.report/v1",
+            ),
             (refusal(|r| r["schema"] = json!(7)), "not a report"),
             (refusal(|r| r["role"] = json!("witness")), "the role is another one"),
             (refusal(|r| r["targets"][0]["reason"] = json!("a_new_word")), "not a report of guardprobe.report/v1"),
@@ -198,7 +204,10 @@ mod tests {
             (refusal(|r| r["targets"] = json!([])), "no targets"),
             (refusal(|r| r["targets"][0]["name"] = json!("A\n")), "expected a DNS label"),
             (refusal(|r| r["targets"] = many(&target, 2)), "each once"),
-            (refusal(|r| r["targets"][0]["observations"] = many(&observation, names::OBSERVATIONS_MAX + 1)), "observations of imds"),
+            (
+                refusal(|r| r["targets"][0]["observations"] = many(&observation, names::OBSERVATIONS_MAX + 1)),
+                "observations of imds",
+            ),
             (refusal(|r| r["targets"][0]["recent"] = many(&closed("b00.1"), 17)), "17 recent openings: expected at most 16"),
             (refusal(|r| r["targets"][0]["opening"] = opening("<b>")), "the id of an opening"),
             (refusal(|r| r["targets"][0]["startup_exposure_seconds"] = json!(-0.5)), "startup_exposure_seconds"),

@@ -58,7 +58,10 @@ pub fn guard_name(text: &str) -> Result<GuardName, String> {
     }
     let name: GuardName = values::guard(text, "")?.parse()?;
     if name.name.len() > LABEL_VALUE_MAX {
-        return Err(format!("{} is too long: expected a name of at most {LABEL_VALUE_MAX} characters, as it is a label's value", quote(text)));
+        return Err(format!(
+            "{} is too long: expected a name of at most {LABEL_VALUE_MAX} characters, as it is a label's value",
+            quote(text)
+        ));
     }
     Ok(name)
 }
@@ -130,17 +133,33 @@ mod tests {
         for (text, expected) in [
             ("", "1:1: : the file holds no configuration: expected at least guards"),
             ("guards: []\n", "1:9: guards: an empty list: expected a list of 1 to 64 guards, such as {name: default/deny-imds}"),
-            ("guards: [{name: deny}]\n", "1:17: guards[0].name: \"deny\" has no namespace: expected namespace/name, such as default/deny-imds"),
+            (
+                "guards: [{name: deny}]\n",
+                "1:17: guards[0].name: \"deny\" has no namespace: expected namespace/name, such as default/deny-imds",
+            ),
             ("guards: [{name: a/b}, {name: a/b}]\n", "1:30: guards[1].name: \"a/b\" is given already: expected each once"),
-            ("guards: [{name: a/b, labels: x}]\n", "1:30: guards[0].labels: found no mapping: expected labels, such as {egress: restricted}"),
-            ("guards: [{name: a/b, labels: {x: [1]}}]\n", "1:34: guards[0].labels.x: found no text: expected the value of a label"),
-            ("guards: [{name: a/b, label: {}}]\n", "1:22: guards[0].label: unknown key, did you mean labels?: expected one of name, labels"),
+            (
+                "guards: [{name: a/b, labels: x}]\n",
+                "1:30: guards[0].labels: found no mapping: expected labels, such as {egress: restricted}",
+            ),
+            (
+                "guards: [{name: a/b, labels: {x: [1]}}]\n",
+                "1:34: guards[0].labels.x: found no text: expected the value of a label",
+            ),
+            (
+                "guards: [{name: a/b, label: {}}]\n",
+                "1:22: guards[0].label: unknown key, did you mean labels?: expected one of name, labels",
+            ),
             ("proof: strong\n", "1:8: proof: \"strong\" is not a level of proof: expected weak, silence, rejected or witnessed"),
         ] {
             assert!(problems(text).contains(&expected.to_owned()), "{text}: {:?}", problems(text));
         }
         let long = format!("guards: [{{name: a/{}}}]\n", "b".repeat(64));
-        assert!(problems(&long)[0].contains("not the name of a guard") || problems(&long)[0].contains("at most 63"), "{:?}", problems(&long));
+        assert!(
+            problems(&long)[0].contains("not the name of a guard") || problems(&long)[0].contains("at most 63"),
+            "{:?}",
+            problems(&long)
+        );
         let dotted = format!("guards: [{{name: a/{}.{}}}]\n", "b".repeat(40), "c".repeat(40));
         assert!(problems(&dotted)[0].contains("at most 63"));
     }

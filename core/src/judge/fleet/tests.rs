@@ -189,7 +189,10 @@ fn a_node_without_a_report_is_uncovered_and_says_why() {
     known.contact("uid-of-a1", Contact::Failed("refused".into()));
     assert_eq!((coverage(&known, 600), look(&known, 600).trouble), ("uncovered: no_connection".into(), Some("refused".into())));
     known.contact("uid-of-a1", Contact::Refused("schema v9".into()));
-    assert_eq!((coverage(&known, 600), look(&known, 600).trouble), ("uncovered: refused_schema".into(), Some("schema v9".into())));
+    assert_eq!(
+        (coverage(&known, 600), look(&known, 600).trouble),
+        ("uncovered: refused_schema".into(), Some("schema v9".into()))
+    );
     known.pod(Pod { controller: Some("another".into()), ..pod("a1", "n1") }, up(0));
     assert_eq!(coverage(&known, 600), "uncovered: no_pod", "a pod that is not ours covers nothing");
 }
@@ -212,7 +215,8 @@ fn grace_excuses_a_missing_report_for_a_while_and_nothing_else() {
     let fresh = |known: &mut Known| known.node(Node { created: at(300).wall, ..node("n1") }, up(300));
     let unready = |known: &mut Known| known.node(Node { ready: false, ..node("n1") }, up(300));
     let deleting = |known: &mut Known| known.node(Node { deleting: true, ..node("n1") }, up(300));
-    let cases: [(&dyn Fn(&mut Known) -> Option<String>, &str); 3] =
+    type Change<'a> = &'a dyn Fn(&mut Known) -> Option<String>;
+    let cases: [(Change<'_>, &str); 3] =
         [(&fresh, "grace: new_node"), (&unready, "grace: node_not_ready"), (&deleting, "grace: node_deleting")];
     for (change, grace) in cases {
         let mut known = known();
@@ -368,7 +372,10 @@ fn an_open_incident_is_breached_whatever_is_heard() {
         }
         let fleet = fleet(&known, &incidents, at(now));
         let target = &fleet.rows[0].targets[0];
-        assert_eq!((target.verdict, target.incident.as_ref().map(|incident| incident.id.as_str())), (Some(Verdict::Breached), Some("b.1")));
+        assert_eq!(
+            (target.verdict, target.incident.as_ref().map(|incident| incident.id.as_str())),
+            (Some(Verdict::Breached), Some("b.1"))
+        );
     }
 }
 
@@ -437,7 +444,10 @@ fn what_is_normal_in_a_rollout_is_a_warning_when_it_lasts() {
     assert_eq!((warned(&known, 399), warned(&known, 400)), (vec![], vec!["two_agents: 1 (n1)".to_owned()]));
     known.pod(Pod { deleting: true, ..pod("a2", "n1") }, up(100));
     assert_eq!(warned(&known, 400), Vec::<String>::new());
-    let newer = Saying::Agent(Heard { heading: Heading { version: "0.2.0".into(), config_hash: "other".into(), ..heading(15, 1) }, targets: vec![blocked()] });
+    let newer = Saying::Agent(Heard {
+        heading: Heading { version: "0.2.0".into(), config_hash: "other".into(), ..heading(15, 1) },
+        targets: vec![blocked()],
+    });
     known.said("uid-of-a1", heard(vec![blocked()]), up(400));
     known.said("uid-of-a3", newer, up(400));
     known.tick(up(400));

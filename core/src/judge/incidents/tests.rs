@@ -264,7 +264,8 @@ fn a_reporter_that_starts_goes_on_with_what_its_events_say() {
     told.incidents.rebuild(rebuilt(None));
     told.hear(says("a", 205, BLOCKED).since(180).recent(vec![closed("a.1", 99, 180)])).came(&[]);
     // And then it went on.
-    told.hear(says("a", 300, BREACHED).open(opening("a.2", 300, 300)).recent(vec![closed("a.1", 99, 180)])).came(&["reopened a.1 99"]);
+    told.hear(says("a", 300, BREACHED).open(opening("a.2", 300, 300)).recent(vec![closed("a.1", 99, 180)]))
+        .came(&["reopened a.1 99"]);
 }
 
 #[test]
@@ -285,7 +286,11 @@ fn more_addresses_a_further_layer_and_stronger_evidence_are_news() {
 fn transient_openings_are_no_incident_and_worth_one_notice_in_ten_minutes() {
     let mut told = Told::new(0);
     let list = vec![transient("a.3", 900), transient("a.2", 200), transient("a.1", 100)];
-    told.hear(says("a", 901, BLOCKED).recent(list)).came(&["transient a.1 100-100 blocked", "transient a.2 200-200 blocked", "transient a.3 900-900 blocked"]);
+    told.hear(says("a", 901, BLOCKED).recent(list)).came(&[
+        "transient a.1 100-100 blocked",
+        "transient a.2 200-200 blocked",
+        "transient a.3 900-900 blocked",
+    ]);
     let noticed: Vec<_> = told.incidents.all().map(|(tracked, transient)| (tracked.incident.id.clone(), transient)).collect();
     assert_eq!(noticed, [("a.1".to_owned(), true), ("a.3".to_owned(), true)]);
     assert!(told.incidents.open_at(&place()).is_none());
@@ -297,12 +302,24 @@ fn three_boots_that_ended_in_starting_and_were_exposed_are_a_breach() {
     let mut told = Told::new(0);
     told.hear(exposed("a", 100)).hear(exposed("b", 120)).hear(exposed("c", 140)).came(&[]);
     told.hear(exposed("d", 160)).came(&["opened d.starting 100"]);
-    told.hear(says("d", 200, BLOCKED).since(202)).hear(says("d", 215, BLOCKED).since(202)).came(&["closed d.starting 100-202 blocked"]);
+    told.hear(says("d", 200, BLOCKED).since(202))
+        .hear(says("d", 215, BLOCKED).since(202))
+        .came(&["closed d.starting 100-202 blocked"]);
     // A boot that was not exposed, or got as far as blocked, breaks the row.
     let mut told = Told::new(0);
-    told.hear(exposed("a", 100)).hear(exposed("b", 120)).hear(says("c", 140, STARTING)).hear(exposed("d", 160)).hear(exposed("e", 180)).came(&[]);
+    told.hear(exposed("a", 100))
+        .hear(exposed("b", 120))
+        .hear(says("c", 140, STARTING))
+        .hear(exposed("d", 160))
+        .hear(exposed("e", 180))
+        .came(&[]);
     let mut told = Told::new(0);
-    told.hear(exposed("a", 100)).hear(exposed("b", 120)).hear(says("b", 130, BLOCKED)).hear(exposed("c", 140)).hear(exposed("d", 160)).came(&[]);
+    told.hear(exposed("a", 100))
+        .hear(exposed("b", 120))
+        .hear(says("b", 130, BLOCKED))
+        .hear(exposed("c", 140))
+        .hear(exposed("d", 160))
+        .came(&[]);
     told.hear(exposed("e", 180)).came(&[]);
 }
 
@@ -340,7 +357,8 @@ fn an_incident_of_a_node_or_a_target_that_is_gone_ends_with_what_is_known() {
     };
     let heard = Heard { heading, targets: vec![] };
     let place = Place { target: String::new(), ..place() };
-    let changes = told.incidents.hear(&Hearing { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(133) }, |_| None);
+    let changes =
+        told.incidents.hear(&Hearing { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(133) }, |_| None);
     told.note(changes);
     told.came(&["closed a.1 99-101 target_gone"]);
 }
@@ -358,4 +376,3 @@ fn what_is_over_and_told_is_let_go_of_after_ten_minutes() {
     told.changes.clear();
     told.hear(says("a", 1500, BLOCKED).recent(vec![closed("a.1", 99, 115)])).came(&[]);
 }
-

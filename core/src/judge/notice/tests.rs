@@ -1,4 +1,5 @@
 use super::*;
+use crate::judge::incidents::Hearing;
 use crate::model::cluster::{DaemonSet, Guard, Labels, Node, Placement};
 use crate::model::finding::{Attribution, Doubt};
 use crate::model::fleet::TargetRow;
@@ -6,7 +7,6 @@ use crate::model::heard::{Heading, Heard, HeardTarget};
 use crate::model::incident::Place;
 use crate::model::observation::{Evidence, Layer};
 use crate::model::report::{ClosedOpening, Opening};
-use crate::judge::incidents::Hearing;
 use jiff::Timestamp;
 
 fn start() -> Timestamp {
@@ -23,10 +23,24 @@ fn guard() -> GuardName {
 
 fn known(nodes: usize) -> Known {
     let mut known = Known::new(vec![Guard { name: guard(), labels: Labels::new() }], Attribution::Weak);
-    known.daemon_set(DaemonSet { uid: "set".into(), name: "agents".into(), guard: guard(), role: Role::Agent, placement: Placement::default() });
+    known.daemon_set(DaemonSet {
+        uid: "set".into(),
+        name: "agents".into(),
+        guard: guard(),
+        role: Role::Agent,
+        placement: Placement::default(),
+    });
     for nth in 0..nodes {
         let name = format!("n{nth:03}");
-        let node = Node { uid: format!("uid-{name}"), name, created: start(), ready: true, deleting: false, labels: Labels::new(), taints: vec![] };
+        let node = Node {
+            uid: format!("uid-{name}"),
+            name,
+            created: start(),
+            ready: true,
+            deleting: false,
+            labels: Labels::new(),
+            taints: vec![],
+        };
         known.node(node, Duration::ZERO);
     }
     known
@@ -153,7 +167,10 @@ fn an_event_is_renewed_while_it_lasts_and_written_again_when_it_is_gone() {
     let mut reporter = Reporter::of(3);
     hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
     reporter.run_until(910.0);
-    assert_eq!(reporter.written(), ["EgressBreached imds", "EgressBreached imds x2", "EgressBreached imds x3", "EgressBreached imds x4"]);
+    assert_eq!(
+        reporter.written(),
+        ["EgressBreached imds", "EgressBreached imds x2", "EgressBreached imds x3", "EgressBreached imds x4"]
+    );
     let name = reporter.ledger.names().remove(0);
     reporter.ledger.gone(&name);
     reporter.run_until(920.0);
@@ -194,7 +211,10 @@ fn a_guard_that_flaps_is_one_incident_with_at_most_two_ends() {
     let written = reporter.written();
     assert_eq!(written.iter().filter(|written| *written == "EgressBreached imds").count(), 1, "{written:?}");
     assert_eq!(written.iter().filter(|written| *written == "EgressBlocked imds").count(), 1, "{written:?}");
-    assert!(written.iter().any(|written| written.starts_with("EgressBreached imds x")), "the series says that it goes on: {written:?}");
+    assert!(
+        written.iter().any(|written| written.starts_with("EgressBreached imds x")),
+        "the series says that it goes on: {written:?}"
+    );
     reporter.run_until(reporter.now + 700.0);
     assert_eq!(reporter.written(), ["EgressBlocked imds"], "the last end, once it is sure to be the last");
 }
@@ -210,7 +230,10 @@ fn when_very_many_breach_at_once_one_event_says_so_first_and_the_rest_keep_to_th
     let Act::Post(notice) = first else { panic!("{first:?}") };
     let Saying::Many { nodes, of, examples, targets } = &notice.saying else { panic!("{notice:?}") };
     assert_eq!((*of, examples.len(), targets.as_slice()), (200, 3, &["imds".to_owned()][..]));
-    assert!(*nodes > 100 && at < 1.5 && matches!(&notice.regarding, Regarding::DaemonSet { name, .. } if name == "agents"), "{nodes} {at}");
+    assert!(
+        *nodes > 100 && at < 1.5 && matches!(&notice.regarding, Regarding::DaemonSet { name, .. } if name == "agents"),
+        "{nodes} {at}"
+    );
     let single = |from: f64, to: f64| reporter.written.iter().skip(1).filter(|(at, _)| (from..to).contains(at)).count();
     assert_eq!(single(0.0, 2.0), 20 + 1, "a burst, then one a second");
     let (ten, forty) = (single(2.0, 12.0), single(12.0, 52.0));
@@ -246,9 +269,13 @@ fn a_node_with_much_to_say_does_not_keep_others_waiting() {
     hear(&mut reporter.incidents, 2, Some(opening(2)), vec![], s(3.0));
     reporter.written.clear();
     reporter.run_until(5.4);
-    let nodes: Vec<String> = reporter.written.iter().map(|(_, act)| match act {
-        Act::Post(notice) | Act::Renew { notice, .. } => notice.regarding.uid().to_owned(),
-    }).collect();
+    let nodes: Vec<String> = reporter
+        .written
+        .iter()
+        .map(|(_, act)| match act {
+            Act::Post(notice) | Act::Renew { notice, .. } => notice.regarding.uid().to_owned(),
+        })
+        .collect();
     assert!(nodes.iter().take(2).any(|node| node == "uid-n002"), "{nodes:?}");
 }
 
@@ -278,7 +305,8 @@ fn row(node: &str, coverage: Coverage, doubt: Option<Doubt>) -> Row {
 #[test]
 fn uncovered_is_told_at_once_and_inconclusive_when_it_has_lasted() {
     let mut reporter = Reporter::of(3);
-    reporter.fleet.rows = vec![row("n001", Coverage::Uncovered(Gap::NoPod), None), row("n002", Coverage::Covered, Some(Doubt::ControlFailed))];
+    reporter.fleet.rows =
+        vec![row("n001", Coverage::Uncovered(Gap::NoPod), None), row("n002", Coverage::Covered, Some(Doubt::ControlFailed))];
     assert_eq!(reporter.lasting.look(&reporter.fleet, s(0.0)).len(), 1);
     reporter.run_until(299.0);
     assert_eq!(reporter.written(), ["ProberUncovered "]);
@@ -303,9 +331,15 @@ fn changes_of_coverage_are_told_as_lines() {
         changes.into_iter().map(|change| serde_json::to_string(&change).unwrap()).collect::<Vec<_>>()
     };
     assert!(look(Coverage::Covered, 0.0).is_empty());
-    assert_eq!(look(Coverage::Uncovered(Gap::Stale), 1.0), [r#"{"event":"uncovered","guard":"default/deny","node":"n1","reason":"stale"}"#]);
+    assert_eq!(
+        look(Coverage::Uncovered(Gap::Stale), 1.0),
+        [r#"{"event":"uncovered","guard":"default/deny","node":"n1","reason":"stale"}"#]
+    );
     assert!(look(Coverage::Uncovered(Gap::Stale), 2.0).is_empty());
-    assert_eq!(look(Coverage::Uncovered(Gap::NoPod), 3.0), [r#"{"event":"uncovered","guard":"default/deny","node":"n1","reason":"no_pod"}"#]);
+    assert_eq!(
+        look(Coverage::Uncovered(Gap::NoPod), 3.0),
+        [r#"{"event":"uncovered","guard":"default/deny","node":"n1","reason":"no_pod"}"#]
+    );
     assert_eq!(look(Coverage::Covered, 4.0), [r#"{"event":"covered","guard":"default/deny","node":"n1","reason":null}"#]);
 }
 
@@ -323,7 +357,10 @@ fn what_the_api_server_will_never_take_is_not_tried_again() {
 fn the_name_of_an_event_is_as_agreed() {
     let node = Regarding::Node { name: "n1".into(), uid: "u1".into() };
     let name = event_name(NoticeReason::EgressBreached, &guard(), &node, "imds", "b.1");
-    assert!(name.strip_prefix("guardprobe-").is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit())), "{name}");
+    assert!(
+        name.strip_prefix("guardprobe-").is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit())),
+        "{name}"
+    );
     let another = Regarding::Node { name: "n1".into(), uid: "u2".into() };
     let others = [
         event_name(NoticeReason::EgressBlocked, &guard(), &node, "imds", "b.1"),
