@@ -74,8 +74,10 @@ impl House {
         for guard in &settings.guards {
             pending.extend(["pods", "daemonsets"].map(|what| format!("{what} in {}", guard.name.namespace)));
         }
+        let mut known = Known::new(settings.guards, settings.proof);
+        known.rules = settings.rules;
         let inner = Inner {
-            known: Known::new(settings.guards, settings.proof),
+            known,
             incidents: Incidents::new(Duration::ZERO),
             ledger: Ledger::default(),
             lasting: Lasting::default(),
@@ -335,7 +337,7 @@ impl House {
         if !inner.elector.leads(now.up) || inner.pending.contains("events in default") {
             return None;
         }
-        let wanted = notice::wanted(&inner.fleet, &inner.incidents, &inner.lasting, now.up);
+        let wanted = notice::wanted(&inner.fleet, &inner.incidents, &inner.lasting, &inner.known.rules, now.up);
         inner.ledger.next(&wanted, &inner.known, now.up)
     }
 

@@ -24,6 +24,7 @@ use crate::process::signals::Signals;
 use crate::serve::{self, Limits};
 use clap::Args;
 use guardprobe_core::model::finding::Attribution;
+use guardprobe_core::model::fleet::Rules;
 use guardprobe_core::model::names;
 use guardprobe_core::parse::reporter::{self as parse, Settings};
 use house::House;
@@ -101,7 +102,11 @@ fn settings(args: &ReporterArgs) -> Result<Settings, String> {
         }
         None => {
             let guard = |text: &String| parse::guard(text).map_err(|message| format!("--guard: {message}"));
-            Settings { guards: args.guard.iter().map(guard).collect::<Result<_, _>>()?, proof: Attribution::Weak }
+            Settings {
+                guards: args.guard.iter().map(guard).collect::<Result<_, _>>()?,
+                proof: Attribution::Weak,
+                rules: Rules::default(),
+            }
         }
     };
     settings.proof = args.proof.unwrap_or(settings.proof);

@@ -18,13 +18,13 @@ pub fn note(notice: &Notice) -> String {
         (Saying::Incident(incident), NoticeReason::EgressBreached) => breached(notice, incident),
         (Saying::Incident(incident), NoticeReason::EgressOpenedBriefly) => briefly(notice, incident),
         (Saying::Incident(incident), _) => blocked(notice, incident),
-        (Saying::Unproven { doubt }, _) => {
-            let (words, minutes) = (words::doubt(*doubt), names::UNPROVEN.as_secs() / 60);
+        (Saying::Unproven { doubt, lasting }, _) => {
+            let (words, minutes) = (words::doubt(*doubt), lasting.as_secs() / 60);
             let what = format!("{} of guard {} has proved nothing for {minutes} minutes", notice.target, notice.guard);
             format!("{what}: {}. {} {}", doubt.as_str(), words.means, words.next)
         }
         (Saying::Uncovered { gap, trouble }, _) => uncovered(notice, *gap, trouble.as_deref()),
-        (Saying::Many { nodes, of, examples, targets }, _) => many(notice, (*nodes, *of), examples, targets),
+        (Saying::Many { nodes, of, examples, targets, rate }, _) => many(notice, (*nodes, *of), examples, targets, *rate),
     };
     cut(text)
 }
@@ -125,7 +125,13 @@ fn uncovered(notice: &Notice, gap: Gap, trouble: Option<&str>) -> String {
     format!("Nobody knows whether guard {} holds on this node: {means}{trouble}. {next}", notice.guard)
 }
 
-fn many(notice: &Notice, (nodes, of): (usize, usize), examples: &[String], targets: &[String]) -> String {
+fn many(
+    notice: &Notice,
+    (nodes, of): (usize, usize),
+    examples: &[String],
+    targets: &[String],
+    (burst, a_second): (u32, f64),
+) -> String {
     let what = match notice.reason {
         NoticeReason::EgressBreached => "are open",
         NoticeReason::EgressBlocked => "are blocked again",
@@ -145,8 +151,8 @@ fn many(notice: &Notice, (nodes, of): (usize, usize), examples: &[String], targe
         "{nodes} of {of} nodes of guard {} {what}{targets} within a minute: {}{more}.{all} Events about each follow, {} at once and then {} a second.",
         notice.guard,
         examples.join(", "),
-        names::EVENT_BURST,
-        names::EVENTS_PER_SECOND
+        burst,
+        a_second
     )
 }
 
@@ -235,6 +241,7 @@ mod tests {
             of: 200,
             examples: ["a", "b", "c"].map(str::to_owned).into(),
             targets: vec!["imds".into()],
+            rate: (20, 1.0),
         };
         let said = say(NoticeReason::EgressBreached, many(200));
         assert!(
@@ -253,7 +260,10 @@ mod tests {
         let said = say(NoticeReason::ProberUncovered, Saying::Uncovered { gap: Gap::RefusedSchema, trouble });
         assert!(said.len() <= 1024 && said.len() > 1000 && said.ends_with('…') && !said.contains('\u{1b}'), "{said}");
         for doubt in Doubt::ALL {
-            assert!(say(NoticeReason::EgressUnproven, Saying::Unproven { doubt }).len() <= 1000, "{doubt:?}");
+            assert!(
+                say(NoticeReason::EgressUnproven, Saying::Unproven { doubt, lasting: Duration::from_secs(600) }).len() <= 1000,
+                "{doubt:?}"
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ use super::warnings;
 use crate::model::cluster::{DaemonSet, Guard, GuardName, Node, Pod, Service};
 use crate::model::config::Kind;
 use crate::model::finding::{Attribution, Doubt, Reason, Verdict};
-use crate::model::fleet::{Coverage, Excuse, Fleet, Gap, PodRef, Row, TargetRow, Warning};
+use crate::model::fleet::{Coverage, Excuse, Fleet, Gap, PodRef, Row, Rules, TargetRow, Warning};
 use crate::model::heard::{Heading, Heard, HeardTarget, Tried, Witnessed};
 use crate::model::incident::{Incident, Place};
 use crate::model::moment::Moment;
@@ -27,6 +27,8 @@ pub struct Known {
     pub guards: Vec<Guard>,
     /// The least attribution accepted as blocked.
     pub proof: Attribution,
+    /// The numbers of the rules.
+    pub rules: Rules,
     nodes: BTreeMap<String, NodeSeen>,
     pods: BTreeMap<String, PodSeen>,
     /// The UIDs of the witnesses on each node.
@@ -111,9 +113,9 @@ impl Newest {
 
 impl PodSeen {
     /// What it said, when it is an agent and that is fresh.
-    fn fresh(&self, now: Duration) -> Option<&Heard> {
+    fn fresh(&self, rules: &Rules, now: Duration) -> Option<&Heard> {
         let newest = self.newest.as_ref()?;
-        let stale = names::STALE.max(newest.heading().interval * names::STALE_INTERVALS);
+        let stale = rules.stale.max(newest.heading().interval * names::STALE_INTERVALS);
         match &newest.said {
             Saying::Agent(heard) if newest.age(now) <= stale => Some(heard),
             _ => None,
@@ -140,6 +142,7 @@ impl Known {
         Known {
             guards,
             proof,
+            rules: Rules::default(),
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
             witnesses: BTreeMap::new(),
@@ -299,7 +302,7 @@ impl Known {
 
     /// Lets go of pods that are gone and whose last word is stale, and notes since when what is so has been so.
     pub fn tick(&mut self, now: Duration) {
-        self.pods.retain(|_, seen| seen.gone.is_none() || seen.fresh(now).is_some());
+        self.pods.retain(|_, seen| seen.gone.is_none() || seen.fresh(&self.rules, now).is_some());
         let pods = &self.pods;
         self.witnesses.values_mut().for_each(|uids| uids.retain(|uid| pods.contains_key(uid)));
         self.witnesses.retain(|_, uids| !uids.is_empty());
@@ -314,11 +317,11 @@ impl Known {
     }
 
     fn excuse(&self, seen: &NodeSeen, now: Moment) -> Option<Excuse> {
-        let lately = |since: Option<Duration>| since.is_some_and(|since| now.up.saturating_sub(since) < names::GRACE);
+        let lately = |since: Option<Duration>| since.is_some_and(|since| now.up.saturating_sub(since) < self.rules.grace);
         let age = Duration::try_from(now.wall.duration_since(seen.node.created)).unwrap_or_default();
         if lately(seen.deleting) {
             Some(Excuse::NodeDeleting)
-        } else if age < names::GRACE && lately(Some(seen.first)) {
+        } else if age < self.rules.grace && lately(Some(seen.first)) {
             Some(Excuse::NewNode)
         } else if lately(seen.not_ready) {
             Some(Excuse::NodeNotReady)
@@ -365,7 +368,8 @@ struct Around<'a> {
 
 impl Around<'_> {
     fn row(&self, pods: &[&PodSeen]) -> Row {
-        let fresh: Vec<&PodSeen> = pods.iter().copied().filter(|seen| seen.fresh(self.now.up).is_some()).collect();
+        let fresh: Vec<&PodSeen> =
+            pods.iter().copied().filter(|seen| seen.fresh(&self.known.rules, self.now.up).is_some()).collect();
         let targets = self.targets(&fresh);
         let speaker = self.speaker(&fresh).or_else(|| pods.iter().copied().max_by_key(|seen| (seen.gone.is_none(), seen.first)));
         let newest = speaker.and_then(|seen| seen.newest.as_ref());
@@ -389,7 +393,7 @@ impl Around<'_> {
     /// The pod that is shown for the node: the one with the worst news, else the newest.
     fn speaker<'p>(&self, fresh: &[&'p PodSeen]) -> Option<&'p PodSeen> {
         let worst = |seen: &PodSeen| {
-            let verdicts = seen.fresh(self.now.up).into_iter().flat_map(|heard| &heard.targets);
+            let verdicts = seen.fresh(&self.known.rules, self.now.up).into_iter().flat_map(|heard| &heard.targets);
             verdicts.filter(|target| !is_starting(target)).map(|target| target.verdict).max()
         };
         fresh.iter().copied().max_by_key(|seen| (worst(seen), seen.gone.is_none(), seen.first))
@@ -413,7 +417,7 @@ impl Around<'_> {
 
     fn targets(&self, fresh: &[&PodSeen]) -> Vec<TargetRow> {
         let mut rows: BTreeMap<String, TargetRow> = BTreeMap::new();
-        let heard: Vec<&Heard> = fresh.iter().filter_map(|seen| seen.fresh(self.now.up)).collect();
+        let heard: Vec<&Heard> = fresh.iter().filter_map(|seen| seen.fresh(&self.known.rules, self.now.up)).collect();
         for target in heard.iter().flat_map(|heard| &heard.targets) {
             let others = heard.iter().flat_map(|heard| &heard.targets).filter(|other| other.name == target.name);
             if is_starting(target) && others.clone().any(|other| !is_starting(other)) {

@@ -6,7 +6,7 @@ use super::fleet::Known;
 use super::incidents::{Incidents, Tracked};
 use crate::model::cluster::GuardName;
 use crate::model::finding::{Reason, Verdict};
-use crate::model::fleet::{Coverage, Fleet, Gap, PodRef, Row};
+use crate::model::fleet::{Coverage, Fleet, Gap, PodRef, Row, Rules};
 use crate::model::incident::{Change, Changed, Ending, Happening};
 use crate::model::names;
 use crate::model::notice::{Notice, NoticeReason, Regarding, Saying};
@@ -64,14 +64,14 @@ impl Lasting {
         changes
     }
 
-    fn is_long(&self, row: &Row, target: &str, now: Duration) -> bool {
+    fn is_long(&self, row: &Row, target: &str, rules: &Rules, now: Duration) -> bool {
         let since = self.doubtful.get(&(row.guard.clone(), row.node_uid.clone(), target.to_owned()));
-        since.is_some_and(|since| now.saturating_sub(*since) >= names::UNPROVEN)
+        since.is_some_and(|since| now.saturating_sub(*since) >= rules.unproven)
     }
 }
 
 /// Everything that ought to be said now.
-pub fn wanted(fleet: &Fleet, incidents: &Incidents, lasting: &Lasting, now: Duration) -> Vec<Notice> {
+pub fn wanted(fleet: &Fleet, incidents: &Incidents, lasting: &Lasting, rules: &Rules, now: Duration) -> Vec<Notice> {
     let rows: BTreeMap<(&GuardName, &str), &Row> =
         fleet.rows.iter().map(|row| ((&row.guard, row.node_uid.as_str()), row)).collect();
     let mut wanted = Vec::new();
@@ -87,10 +87,17 @@ pub fn wanted(fleet: &Fleet, incidents: &Incidents, lasting: &Lasting, now: Dura
         }
         for target in &row.targets {
             let doubt = match (target.verdict, target.reason) {
-                (Some(Verdict::Inconclusive), Some(Reason::Doubt(doubt))) if lasting.is_long(row, &target.name, now) => doubt,
+                (Some(Verdict::Inconclusive), Some(Reason::Doubt(doubt))) if lasting.is_long(row, &target.name, rules, now) => {
+                    doubt
+                }
                 _ => continue,
             };
-            wanted.push(of_row(row, NoticeReason::EgressUnproven, &target.name, Saying::Unproven { doubt }));
+            wanted.push(of_row(
+                row,
+                NoticeReason::EgressUnproven,
+                &target.name,
+                Saying::Unproven { doubt, lasting: rules.unproven },
+            ));
         }
     }
     wanted
@@ -205,14 +212,15 @@ struct Tokens {
 
 impl Default for Tokens {
     fn default() -> Self {
-        Tokens { left: f64::from(names::EVENT_BURST), at: Duration::ZERO }
+        // Full, whatever that is.
+        Tokens { left: f64::INFINITY, at: Duration::ZERO }
     }
 }
 
 impl Tokens {
-    fn fill(&mut self, now: Duration) {
+    fn fill(&mut self, rules: &Rules, now: Duration) {
         let since = now.saturating_sub(self.at).as_secs_f64();
-        self.left = (self.left + since * names::EVENTS_PER_SECOND).min(f64::from(names::EVENT_BURST));
+        self.left = (self.left + since * rules.events_per_second).min(f64::from(rules.event_burst));
         self.at = now;
     }
 }
@@ -278,7 +286,7 @@ impl Ledger {
 
     /// What to do next of all that is wanted; `None`: nothing, or nothing yet. Takes from the rate.
     pub fn next(&mut self, wanted: &[Notice], known: &Known, now: Duration) -> Option<Act> {
-        self.tokens.fill(now);
+        self.tokens.fill(&known.rules, now);
         self.lately.retain(|_, (_, at)| now.saturating_sub(*at) < names::TRANSIENT_PERIOD);
         let todo: Vec<Act> = wanted.iter().filter_map(|notice| self.todo(notice, now)).collect();
         self.waiting = todo.len();
@@ -332,7 +340,7 @@ impl Ledger {
     /// Notes which nodes have news of one kind, and when they are very many.
     fn watch_bursts(&mut self, todo: &[Act], known: &Known, now: Duration) {
         let all = known.node_names().count();
-        let enough = names::MANY_NODES.max(all * names::MANY_PERCENT / 100);
+        let enough = known.rules.many_nodes.max(all * known.rules.many_percent / 100);
         let mut news: BTreeMap<(GuardName, NoticeReason), Vec<&Notice>> = BTreeMap::new();
         for act in todo {
             let Act::Post(notice) = act else { continue };
@@ -407,6 +415,7 @@ fn many(
             of: all,
             examples: nodes.keys().take(3).cloned().collect(),
             targets: targets.into_iter().map(str::to_owned).collect(),
+            rate: (known.rules.event_burst, known.rules.events_per_second),
         },
         lasts: false,
         not_before: Duration::ZERO,

@@ -3,7 +3,6 @@ use super::fleet::{Known, PodSeen};
 use super::placement::has_all;
 use crate::model::cluster::{GuardName, Labels};
 use crate::model::fleet::{Warned, Warning};
-use crate::model::names;
 use crate::model::report::Role;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -51,7 +50,7 @@ pub(super) fn warnings(known: &Known, now: Duration) -> Vec<Warned> {
         let lacks = |seen: &PodSeen| !has_all(&seen.pod.labels, &guard.labels);
         let mixed = |warning| {
             let long =
-                known.since.get(&(name.clone(), warning)).is_some_and(|since| now.saturating_sub(*since) >= names::SETTLED);
+                known.since.get(&(name.clone(), warning)).is_some_and(|since| now.saturating_sub(*since) >= known.rules.settled);
             let values = values(known, name, warning).into_iter().map(str::to_owned);
             values.filter(|_| long).collect::<Vec<_>>()
         };
@@ -86,7 +85,7 @@ fn services(known: &Known, guard: &GuardName) -> Vec<String> {
 /// Nodes where the second agent has been for long; one that is being deleted does not count.
 fn two_agents(known: &Known, guard: &GuardName, now: Duration) -> Vec<String> {
     let mut on: BTreeMap<&str, usize> = BTreeMap::new();
-    for seen in agents(known, guard).filter(|seen| !seen.pod.deleting && now.saturating_sub(seen.first) >= names::SETTLED) {
+    for seen in agents(known, guard).filter(|seen| !seen.pod.deleting && now.saturating_sub(seen.first) >= known.rules.settled) {
         seen.pod.node.iter().for_each(|node| *on.entry(node).or_default() += 1);
     }
     on.into_iter().filter(|(_, count)| *count > 1).map(|(node, _)| node.to_owned()).collect()

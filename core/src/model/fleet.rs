@@ -3,9 +3,47 @@ use super::cluster::GuardName;
 use super::config::Kind;
 use super::finding::{Reason, Verdict};
 use super::incident::Incident;
+use super::names;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The numbers of the fleet's rules; a reporter may be told others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// A report is stale after so long, or three of its intervals if that is longer.
+    pub stale: Duration,
+    /// For how long a missing report is excused: a new node, one that is not ready, one that is going.
+    pub grace: Duration,
+    /// Inconclusive for that long is worth an Event.
+    pub unproven: Duration,
+    /// Two agents on one node for that long, or agents that differ, are no rollout any more.
+    pub settled: Duration,
+    /// Very many nodes are more than this many …
+    pub many_nodes: usize,
+    /// … and more than this share of all nodes, in percent.
+    pub many_percent: usize,
+    /// How many Events about single nodes may be written at once …
+    pub event_burst: u32,
+    /// … and how many a second after that.
+    pub events_per_second: f64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            stale: names::STALE,
+            grace: names::GRACE,
+            unproven: names::UNPROVEN,
+            settled: names::SETTLED,
+            many_nodes: names::MANY_NODES,
+            many_percent: names::MANY_PERCENT,
+            event_burst: names::EVENT_BURST,
+            events_per_second: names::EVENTS_PER_SECOND,
+        }
+    }
+}
 
 /// Whether a node is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

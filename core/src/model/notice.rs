@@ -84,6 +84,8 @@ pub enum Saying {
     Unproven {
         /// Why.
         doubt: Doubt,
+        /// For how long at least.
+        lasting: Duration,
     },
     /// A node is uncovered.
     Uncovered {
@@ -102,6 +104,8 @@ pub enum Saying {
         examples: Vec<String>,
         /// The targets concerned.
         targets: Vec<String>,
+        /// How many Events about single nodes follow at once, and how many a second then.
+        rate: (u32, f64),
     },
 }
 

@@ -5,23 +5,31 @@ use super::values;
 use super::yaml::{self, Value};
 use crate::model::cluster::{Guard, GuardName, Labels};
 use crate::model::finding::Attribution;
+use crate::model::fleet::Rules;
 use crate::model::names;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The keys of the document.
-const KEYS: [&str; 2] = ["guards", "proof"];
+const KEYS: [&str; 10] =
+    ["guards", "proof", "stale", "grace", "unproven", "settled", "manyNodes", "manyPercent", "eventBurst", "eventsPerSecond"];
 /// The keys of a guard.
 const GUARD_KEYS: [&str; 2] = ["name", "labels"];
+/// The shortest that any time of a rule may be: shorter, and a busy minute is an alarm.
+const SHORTEST: Duration = Duration::from_secs(5);
+const PER_SECOND: &str = "a number from 0.01 to 50";
 /// The longest value of a label, as Kubernetes has it: a guard is named by one on its agents.
 const LABEL_VALUE_MAX: usize = 63;
 
 /// What a reporter is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The guards that it looks after: at least one.
     pub guards: Vec<Guard>,
     /// The least attribution accepted as blocked.
     pub proof: Attribution,
+    /// The numbers of the rules.
+    pub rules: Rules,
 }
 
 /// Reads a configuration file.
@@ -71,11 +79,43 @@ fn document(field: &Field<'_>, problems: &mut Problems) -> Option<Settings> {
     let proof = fields.read("proof", "weak, silence, rejected or witnessed", problems, |text| {
         values::one_of(&Attribution::ALL, Attribution::as_str, "a level of proof")(text)
     });
+    let rules = rules(&fields, problems);
     let expected = format!("a list of 1 to {} guards, such as {{name: default/deny-imds}}", names::GUARDS_MAX);
     let items = fields.require("guards", &expected, problems)?.items(&expected, 1..=names::GUARDS_MAX, problems)?;
     let mut seen = BTreeSet::new();
     let guards = items.iter().filter_map(|field| item(field, &mut seen, problems)).collect();
-    Some(Settings { guards, proof: proof.unwrap_or(Attribution::Weak) })
+    Some(Settings { guards, proof: proof.unwrap_or(Attribution::Weak), rules })
+}
+
+/// The numbers of the rules, as far as they are others than the agreed ones.
+fn rules(fields: &Fields<'_>, problems: &mut Problems) -> Rules {
+    let agreed = Rules::default();
+    let mut duration = |key: &str, agreed: Duration| {
+        let read = fields.read(key, values::DURATION, problems, values::duration_from(SHORTEST));
+        read.unwrap_or(agreed)
+    };
+    let [stale, grace, unproven, settled] =
+        [("stale", agreed.stale), ("grace", agreed.grace), ("unproven", agreed.unproven), ("settled", agreed.settled)]
+            .map(|(key, agreed)| duration(key, agreed));
+    let mut number = |key: &str, most: u32, agreed: u32| {
+        let expected = format!("a whole number from 1 to {most}");
+        let parse = |text: &str| {
+            let read = text.parse().ok().filter(|number| (1..=most).contains(number));
+            read.ok_or_else(|| format!("{} is out of range: expected {expected}", quote(text)))
+        };
+        fields.read(key, &expected, problems, parse).unwrap_or(agreed)
+    };
+    let many_nodes = number("manyNodes", 100_000, u32::try_from(agreed.many_nodes).unwrap_or(u32::MAX)) as usize;
+    let many_percent = number("manyPercent", 100, u32::try_from(agreed.many_percent).unwrap_or(100)) as usize;
+    let event_burst = number("eventBurst", 1000, agreed.event_burst);
+    let events_per_second = fields.read("eventsPerSecond", PER_SECOND, problems, per_second).unwrap_or(agreed.events_per_second);
+    Rules { stale, grace, unproven, settled, many_nodes, many_percent, event_burst, events_per_second }
+}
+
+/// How many Events a second may be asked for: the API server has other clients.
+fn per_second(text: &str) -> Result<f64, String> {
+    let read = text.parse().ok().filter(|rate: &f64| (0.01..=50.0).contains(rate));
+    read.ok_or_else(|| format!("{} is out of range: expected {PER_SECOND}", quote(text)))
 }
 
 fn item(item: &Field<'_>, seen: &mut BTreeSet<GuardName>, problems: &mut Problems) -> Option<Guard> {
@@ -126,6 +166,24 @@ mod tests {
         assert_eq!(settings.guards[0].name.to_string(), "default/deny");
         assert_eq!(settings.guards[0].labels["app.kubernetes.io/tier"], "1");
         assert!(settings.guards[1].labels.is_empty());
+        assert_eq!(settings.rules, Rules::default());
+    }
+
+    #[test]
+    fn the_numbers_of_the_rules_may_be_others() {
+        let text = "guards: [{name: a/b}]\nstale: 3m\ngrace: 1m\nunproven: 30m\nsettled: 15m\nmanyNodes: 50\nmanyPercent: 25\neventBurst: 5\neventsPerSecond: 0.5\n";
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let rules = Rules {
+            stale: minutes(3),
+            grace: minutes(1),
+            unproven: minutes(30),
+            settled: minutes(15),
+            many_nodes: 50,
+            many_percent: 25,
+            event_burst: 5,
+            events_per_second: 0.5,
+        };
+        assert_eq!(parse_bytes(text.as_bytes()).unwrap().rules, rules);
     }
 
     #[test]
@@ -150,6 +208,10 @@ mod tests {
                 "guards: [{name: a/b, label: {}}]\n",
                 "1:22: guards[0].label: unknown key, did you mean labels?: expected one of name, labels",
             ),
+            ("stale: 1s\n", "1:8: stale: \"1s\" is too short: expected at least 5s"),
+            ("manyPercent: 0\n", "1:14: manyPercent: \"0\" is out of range: expected a whole number from 1 to 100"),
+            ("eventBurst: many\n", "1:13: eventBurst: \"many\" is out of range: expected a whole number from 1 to 1000"),
+            ("eventsPerSecond: NaN\n", "1:18: eventsPerSecond: \"NaN\" is out of range: expected a number from 0.01 to 50"),
             ("proof: strong\n", "1:8: proof: \"strong\" is not a level of proof: expected weak, silence, rejected or witnessed"),
         ] {
             assert!(problems(text).contains(&expected.to_owned()), "{text}: {:?}", problems(text));

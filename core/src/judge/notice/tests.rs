@@ -122,7 +122,7 @@ impl Reporter {
 
     fn run_until(&mut self, end: f64) {
         while self.now < end {
-            let wanted = wanted(&self.fleet, &self.incidents, &self.lasting, s(self.now));
+            let wanted = wanted(&self.fleet, &self.incidents, &self.lasting, &self.known.rules, s(self.now));
             while let Some(act) = self.ledger.next(&wanted, &self.known, s(self.now)) {
                 self.ledger.written(&act, s(self.now));
                 self.written.push((self.now, act));
@@ -228,7 +228,7 @@ fn when_very_many_breach_at_once_one_event_says_so_first_and_the_rest_keep_to_th
     reporter.run_until(60.0);
     let (at, first) = reporter.written[0].clone();
     let Act::Post(notice) = first else { panic!("{first:?}") };
-    let Saying::Many { nodes, of, examples, targets } = &notice.saying else { panic!("{notice:?}") };
+    let Saying::Many { nodes, of, examples, targets, .. } = &notice.saying else { panic!("{notice:?}") };
     assert_eq!((*of, examples.len(), targets.as_slice()), (200, 3, &["imds".to_owned()][..]));
     assert!(
         *nodes > 100 && at < 1.5 && matches!(&notice.regarding, Regarding::DaemonSet { name, .. } if name == "agents"),
@@ -347,7 +347,7 @@ fn changes_of_coverage_are_told_as_lines() {
 fn what_the_api_server_will_never_take_is_not_tried_again() {
     let mut reporter = Reporter::of(3);
     hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
-    let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, s(1.0));
+    let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(1.0));
     let Some(Act::Post(notice)) = reporter.ledger.next(&wanted, &reporter.known, s(1.0)) else { panic!() };
     reporter.ledger.hopeless(&notice.name);
     assert_eq!(reporter.ledger.next(&wanted, &reporter.known, s(2.0)), None);
