@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a round begins and ends at the edge")]
 use crate::probe::pod::{self, Pod};
 use crate::probe::round::Prober;
+use crate::process::runtime;
 use crate::speaker::Speaker;
 use crate::{settings, show};
 use clap::{Args, ValueEnum};
@@ -95,7 +96,7 @@ fn configuration(args: &CheckArgs, pod: &Pod) -> Result<Config, String> {
 
 /// Probes once and judges.
 fn one_round(config: Config, pod: Pod) -> std::io::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::single()?;
     let prober = Prober::new(config.clone(), pod.clone());
     let waiting = Waiting::begin(&config);
     let (start, started) = (Instant::now(), Timestamp::now());

@@ -13,12 +13,12 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("serve", &[]),
     ("settings", &["probe"]),
     ("speaker", &["probe"]),
-    ("check", &["probe", "settings", "show", "speaker"]),
+    ("check", &["probe", "process", "settings", "show", "speaker"]),
     ("cluster", &[]),
     ("process", &[]),
     ("reporter", &["cluster", "process", "serve", "show", "wire"]),
     ("agent", &["probe", "process", "serve", "settings", "show", "speaker"]),
-    ("lab", &["wire"]),
+    ("lab", &["process", "wire"]),
     ("cli", &["agent", "check", "lab", "reporter"]),
 ];
 

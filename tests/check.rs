@@ -184,8 +184,15 @@ fn no_descriptor_left_is_the_probers_own_fault() {
     let world = World::new();
     world.populate();
     world.guard();
-    let checked = world.check_with(&["-o", "json"], |command| command.args(["prlimit", "--nofile=6:6"]));
+    let checked = world.check_with(&["-o", "json"], |command| command.args(["prlimit", "--nofile=9:9"]));
     expect(&checked, 3, &[("imds", "inconclusive: local_error")]);
+    let checked = world.check_with(&["-o", "json"], |command| command.args(["prlimit", "--nofile=6:6"]));
+    assert_eq!((checked.status(), checked.stdout().as_str()), (3, ""));
+    assert!(
+        checked.stderr().contains("not proven: local_error: this process cannot even begin to probe"),
+        "{}",
+        checked.stderr()
+    );
 }
 
 #[test]

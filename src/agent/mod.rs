@@ -14,6 +14,7 @@ mod site;
 use crate::probe::pod::{self, Pod};
 use crate::probe::round::Prober;
 use crate::process::clock::Clock;
+use crate::process::runtime;
 use crate::process::signals::Signals;
 use crate::speaker::Speaker;
 use crate::{serve, settings};
@@ -114,7 +115,7 @@ fn raise_descriptor_limit() {
 }
 
 fn run_as(args: &AgentArgs, config: Config, pod: Pod, clock: Clock) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::single()?;
     let role = Role::from(args.role);
     let speaker = Speaker::new(&config, &pod, role);
     runtime.block_on(async {
@@ -140,10 +141,10 @@ fn introduction(config: &Config, role: Role) -> String {
 /// The kubelet takes a pod's rules away around the time at which it asks it to end, in no certain order.
 async fn until_asked_to_end(record: &Record) -> io::Result<()> {
     let mut signals = Signals::catch()?;
-    if signals.terminated().await? {
+    if signals.terminated().await {
         record.asked_to_end();
         tracing::info!("asked to end: probing goes on until it is killed; what opens from now on is end exposure, not a breach");
-        signals.terminated().await?;
+        signals.terminated().await;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the lab waits for facts, with an end")]
 use super::plan;
 use super::world::World;
+use crate::process::runtime;
 use crate::wire;
 use guardprobe_core::model::report::Report;
 use http_body_util::Empty;
@@ -27,7 +28,7 @@ pub(super) struct Agent {
 impl Agent {
     /// Starts it.
     pub(super) fn start(world: &World, config: &str) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime::single()?;
         Ok(Agent { runtime, process: world.agent(config)? })
     }
 

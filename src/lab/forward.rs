@@ -1,6 +1,7 @@
 //! From a loopback port of the host to the agent in its pod: a process in the pod's network namespace whose standard input is the host's
 //! listener. It also takes the word to take the guard away or to bring it back, and hands that to the lab on its standard output.
 use super::plan;
+use crate::process::runtime;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn run() -> io::Result<()> {
     let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::single()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {

@@ -4,6 +4,7 @@ use super::agent::Agent;
 use super::narrate::{colour, introduce, took};
 use super::world::World;
 use super::{Switch, forward, role};
+use crate::process::runtime;
 use crate::wire;
 use anstream::{eprintln, println};
 use guardprobe_core::model::names;
@@ -154,7 +155,7 @@ pub(super) fn switch(at: SocketAddr, to: Switch) -> ExitCode {
 
 /// True when a lab has heard it.
 fn ask(at: SocketAddr, word: &str) -> io::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::single()?;
     let request = Request::post(format!("{}{word}", forward::SWITCH)).header("Host", at.to_string()).body(Empty::new());
     let request = request.map_err(io::Error::other)?;
     runtime.block_on(async {

@@ -20,6 +20,7 @@ mod site;
 
 use crate::cluster::Cluster;
 use crate::process::clock::Clock;
+use crate::process::runtime;
 use crate::process::signals::Signals;
 use crate::serve::{self, Limits};
 use clap::Args;
@@ -78,8 +79,7 @@ pub struct ReporterArgs {
 pub fn run(args: &ReporterArgs) -> ExitCode {
     let clock = Clock::start();
     let done = settings(args).and_then(|settings| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("guardprobe reporter: {error}"))?;
+        let runtime = runtime::single().map_err(|error| format!("guardprobe reporter: {error}"))?;
         runtime.block_on(run_as(args, settings, clock)).map_err(|error| format!("guardprobe reporter: {error}"))
     });
     match done {
@@ -165,5 +165,6 @@ async fn tick(house: &House) -> ! {
 
 async fn until_asked_to_end() -> Result<(), String> {
     let mut signals = Signals::catch().map_err(|error| error.to_string())?;
-    signals.terminated().await.map(drop).map_err(|error| error.to_string())
+    signals.terminated().await;
+    Ok(())
 }

@@ -7,6 +7,7 @@ mod dns;
 mod imds;
 mod proxy;
 
+use crate::process::runtime;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -65,7 +66,7 @@ pub(super) struct Ready {
 /// # Errors
 /// An address that cannot be bound.
 pub(super) fn run(services: Vec<Service>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::single()?;
     runtime.block_on(async {
         let token = format!("{:016x}", fastrand::u64(..));
         let authority = api::Authority::new().map_err(io::Error::other)?;
