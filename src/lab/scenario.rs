@@ -191,7 +191,7 @@ pub(super) const CATALOGUE: &[Scenario] = &[
         all.pod.ipv4 = false;
         all.pod.ipv6 = Ipv6::LinkLocal;
     }),
-    plain("no-descriptors", "The prober has no file descriptor left.", BOTH_LOCAL, |all| all.pod.descriptors = Some(6)),
+    plain("no-descriptors", "The prober has no file descriptor left.", BOTH_LOCAL, |all| all.pod.descriptors = Some(9)),
     plain("no-local-port", "The pod has no local port left.", BOTH_LOCAL, |all| all.pod.no_local_port = true),
     plain("no-ipv6", "The pod has no IPv6 address beyond its link.", BOTH_SILENT, |all| all.pod.ipv6 = Ipv6::LinkLocal),
     plain("ipv6-off", "IPv6 is switched off in the pod.", BOTH_SILENT, |all| all.pod.ipv6 = Ipv6::Off),

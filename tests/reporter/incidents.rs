@@ -237,12 +237,24 @@ fn a_breach_while_no_reporter_lives_is_told_afterwards_and_a_deleted_event_comes
 
 #[test]
 fn while_the_api_server_is_away_nothing_is_lost() {
+    the_api_server_is_away(Duration::ZERO);
+}
+
+#[test]
+#[ignore = "minutes: ./test slow"]
+fn while_the_api_server_is_away_for_a_minute_nothing_is_lost() {
+    the_api_server_is_away(Duration::from_secs(60));
+}
+
+/// A breach that begins and ends while the API server is away, for so long at least.
+fn the_api_server_is_away(length: Duration) {
     let cluster = Cluster::new();
     let [one, two] = [1, 2].map(|nth| cluster.node(nth));
     let _agents = [one, two].map(|node| node.agent());
     let reporter = cluster.reporter();
     [one, two].iter().for_each(|node| cluster.until_row(&node.name(), SOON, &["covered", "imds blocked"]));
     cluster.stop_api();
+    let stopped = Instant::now();
     let fallen = now();
     one.unguard();
     cluster.until_row("node-1", SOON, &["covered", "imds breached"]);
@@ -258,11 +270,15 @@ fn while_the_api_server_is_away_nothing_is_lost() {
         "it leads no longer",
         || if reporter.stderr().contains("leads no longer") { Ok(()) } else { Err(reporter.stderr()) },
     );
+    sleep(length.saturating_sub(stopped.elapsed()));
+    println!("the API server was away for {:.0} s", stopped.elapsed().as_secs_f64());
     cluster.start_api();
+    let back = Instant::now();
     within(Duration::from_secs(60), "both Events", || {
         let told = cluster.told();
         if told == ["EgressBreached node-1 imds", "EgressBlocked node-1 imds"] { Ok(()) } else { Err(format!("{told:?}")) }
     });
+    println!("both Events {:.1} s after it is ready again", back.elapsed().as_secs_f64());
     assert_told_once(&cluster.events(), "node-1", fallen, restored);
     // And it goes on as before.
     two.unguard();
