@@ -31,7 +31,7 @@ pub(super) async fn collect(house: &Arc<House>) -> ! {
             }
         }
         asking.retain(|uid, (address, task)| {
-            let goes_on = wanted.get(uid).is_some_and(|(now, _)| now == address);
+            let goes_on = wanted.get(uid).is_some_and(|(now, _)| now == address) && !task.is_finished();
             if !goes_on {
                 task.abort();
             }
@@ -44,9 +44,9 @@ pub(super) async fn collect(house: &Arc<House>) -> ! {
             });
         }
         while tasks.try_join_next().is_some() {}
-        house.pods_changed().await;
+        let _ = timeout(names::AGENTS_PERIOD, house.pods_changed()).await;
         // A list of thousands comes one by one.
-        sleep(names::AGENT_PERIOD_MIN).await;
+        sleep(names::AGENTS_PAUSE).await;
     }
 }
 
@@ -79,10 +79,18 @@ impl Asked {
     /// Asks on one connection until it ends. `after` is what is known already; `rest` is short again after each answer.
     async fn session(&self, after: &mut Option<String>, rest: &mut Duration) -> Result<(), Contact> {
         let mut conversation = self.connect().await?;
+        let mut credit = names::AGENT_ANSWERS;
         loop {
+            let asked = self.house.now().up;
             let newest = self.ask(&mut conversation, after.as_deref()).await?;
+            let took = self.house.now().up.saturating_sub(asked);
+            // An agent has news now and then; one that answers without end is listened to once a second.
+            credit = (credit - 1.0 + took.as_secs_f64()).min(names::AGENT_ANSWERS);
+            if credit < 1.0 || newest.is_none() {
+                sleep(names::AGENT_PERIOD).await;
+                credit += names::AGENT_PERIOD.as_secs_f64();
+            }
             (*after, *rest) = (newest, names::AGENT_BACKOFF.0);
-            sleep(names::AGENT_PERIOD_MIN).await;
             if !conversation.goes_on().await {
                 return Ok(()); // an agent ends a connection after minutes, between two answers
             }

@@ -10,13 +10,13 @@ use guardprobe_core::judge::election::Elector;
 use guardprobe_core::judge::fleet::{self, Contact, Known, Saying};
 use guardprobe_core::judge::incidents::{Hearing, Incidents};
 use guardprobe_core::judge::notice::{self, Act, Lasting, Ledger};
-use guardprobe_core::model::cluster::{DaemonSet, GuardName, Node, Pod, Service};
+use guardprobe_core::model::cluster::{DaemonSet, Node, Pod, Service};
 use guardprobe_core::model::fleet::{Fleet, Warned};
 use guardprobe_core::model::heard::{Heard, Witnessed};
 use guardprobe_core::model::incident::{Change, Changed, FleetLine, Happening};
 use guardprobe_core::model::moment::Moment;
 use guardprobe_core::model::names;
-use guardprobe_core::model::notice::Notice;
+use guardprobe_core::model::notice::{Notice, Regarding};
 use guardprobe_core::model::report::Role;
 use guardprobe_core::parse::reporter::Settings;
 use jiff::Timestamp;
@@ -26,8 +26,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// How many guards and targets have a count of incidents.
+const SERIES_MAX: usize = names::GUARDS_MAX * names::TARGETS_MAX;
 /// How many Events of ours in one namespace are remembered to be there.
 const EVENTS_MAX: usize = 50_000;
+
+/// What decides which pods are asked, and from when on.
+const WHOM_TO_ASK: [&str; 3] = ["pods", "daemonsets", "events"];
+
+/// What the Lease is called where it fails.
+pub(super) const LEASE: &str = "the lease";
+
+/// What must be known before any agent is asked: what was told of incidents, and for how long nobody told of them.
+const BEFORE_ASKING: [&str; 2] = ["events in default", LEASE];
 
 /// All that a reporter knows.
 #[derive(Debug)]
@@ -63,6 +74,9 @@ struct Inner {
     trouble: BTreeMap<String, Option<Trouble>>,
     /// The names of our Events, by namespace.
     told: BTreeMap<String, BTreeSet<String>>,
+    /// Whether incidents were rebuilt from our Events, and whether an agent was heard.
+    rebuilt: bool,
+    heard: bool,
     slices: BTreeMap<String, BTreeSet<SocketAddr>>,
     warned: Vec<Warned>,
     asked: BTreeMap<String, Role>,
@@ -70,7 +84,7 @@ struct Inner {
 
 impl House {
     pub(super) fn new(settings: Settings, me: String, node: Option<String>, clock: Clock) -> Self {
-        let mut pending = BTreeSet::from(["nodes".to_owned(), "events in default".to_owned()]);
+        let mut pending = BTreeSet::from(["nodes", "events in default", LEASE].map(str::to_owned));
         for guard in &settings.guards {
             pending.extend(["pods", "daemonsets"].map(|what| format!("{what} in {}", guard.name.namespace)));
         }
@@ -89,6 +103,8 @@ impl House {
             pending,
             trouble: BTreeMap::new(),
             told: BTreeMap::new(),
+            rebuilt: false,
+            heard: false,
             slices: BTreeMap::new(),
             warned: Vec::new(),
             asked: BTreeMap::new(),
@@ -142,7 +158,9 @@ impl House {
             }
         }
         drop(inner);
-        self.pods.notify_one();
+        if WHOM_TO_ASK.iter().any(|of| what.starts_with(of)) {
+            self.pods.notify_one();
+        }
         self.news.notify_one();
     }
 
@@ -156,6 +174,9 @@ impl House {
                         inner.known.node_names().filter(|name| !there.contains(name)).map(str::to_owned).collect();
                     gone.extend(before.iter().filter_map(|name| inner.known.node_gone(name)));
                     gone.extend(nodes.into_iter().filter_map(|node| inner.known.node(node, now.up)));
+                    // An incident that our Events tell of may be of a node that was gone before this process began.
+                    let there: BTreeSet<&str> = inner.known.node_names().filter_map(|name| inner.known.node_uid(name)).collect();
+                    gone.extend(inner.incidents.node_uids().into_iter().filter(|uid| !there.contains(uid.as_str())));
                 }
                 News::Here(node) => gone.extend(inner.known.node(node, now.up)),
                 News::Gone(node) => gone.extend(inner.known.node_gone(&node.name)),
@@ -240,11 +261,16 @@ impl House {
                     names.difference(&there).for_each(|name| inner.ledger.gone(name));
                     *names = there;
                     told.iter().for_each(|told| inner.ledger.seen(&told.name, told.count, now.up));
-                    if inner.asked.is_empty() {
-                        inner.rebuild(told);
+                    if !std::mem::replace(&mut inner.rebuilt, true) {
+                        inner.rebuild(told, now);
                     }
                 }
                 News::Here(told) => {
+                    if let Some(incident) =
+                        told.record.incident.as_ref().filter(|incident| notice::tells_of(&told.name, incident))
+                    {
+                        inner.incidents.adopt(incident);
+                    }
                     if names.len() < EVENTS_MAX {
                         names.insert(told.name.clone());
                     }
@@ -262,9 +288,10 @@ impl House {
     /// How long nobody led before this process began, as the Lease says.
     pub(super) fn nobody_led_for(&self, unled: Duration) {
         let mut inner = self.inner();
-        if inner.asked.is_empty() {
-            inner.incidents.nobody_told_for(unled);
-        }
+        inner.incidents.nobody_told_for(unled);
+        inner.pending.remove(LEASE);
+        drop(inner);
+        self.pods.notify_one();
     }
 
     // What the agents say.
@@ -277,8 +304,8 @@ impl House {
     /// The pods that are to be asked; none before it is known, or known that it will not be, what was told of incidents before.
     pub(super) fn to_ask(&self) -> Vec<Pod> {
         let mut inner = self.inner();
-        let events = "events in default";
-        if inner.pending.contains(events) && inner.trouble.get(events).is_none_or(Option::is_none) {
+        let now = self.now().up;
+        if BEFORE_ASKING.iter().any(|what| inner.must_wait_for(what, now)) {
             return Vec::new();
         }
         let pods: Vec<Pod> = inner.known.to_ask().cloned().collect();
@@ -291,11 +318,14 @@ impl House {
         let now = self.now();
         let mut inner = self.inner();
         let inner = &mut *inner;
-        let Some(place) = inner.known.one(uid).and_then(|seen| fleet::place_of(&inner.known, &seen.pod)) else { return false };
+        // A pod that is gone may run on for a while; what it says then would be taken back by nobody.
+        let seen = inner.known.one(uid).filter(|seen| seen.gone.is_none());
+        let Some(place) = seen.and_then(|seen| fleet::place_of(&inner.known, &seen.pod)) else { return false };
         let reached = inner.known.reached_on(&place.node, now.up);
         let hearing = Hearing { place: &place, pod: uid, heard: &heard, now: now.up };
         let changes = inner.incidents.hear(&hearing, |target| fleet::attribution(target, &reached));
         inner.counts.reports.entry("agent").or_default().0 += 1;
+        inner.heard = true;
         heard.targets.iter_mut().for_each(|target| target.recent = Vec::new());
         inner.known.said(uid, Saying::Agent(heard), now.up);
         if !changes.is_empty() {
@@ -360,7 +390,9 @@ impl House {
             Trouble::Missing if matches!(act, Act::Renew { .. }) => inner.ledger.gone(&notice.name),
             Trouble::Conflict | Trouble::Invalid(_) => inner.ledger.hopeless(&notice.name),
             // What is said of many nodes must not hold back what is said of each.
-            Trouble::Forbidden(_) | Trouble::Missing if notice.target.is_empty() => inner.ledger.hopeless(&notice.name),
+            Trouble::Forbidden(_) | Trouble::Missing if matches!(notice.regarding, Regarding::DaemonSet { .. }) => {
+                inner.ledger.hopeless(&notice.name);
+            }
             _ => {}
         }
     }
@@ -413,7 +445,9 @@ impl House {
         for change in changes {
             if let (Happening::Opened, Changed::Incident { incident }) = (change.event, &change.what) {
                 let key = (incident.place.guard.clone(), incident.place.target.clone());
-                *inner.counts.incidents.entry(key).or_default() += 1;
+                if inner.counts.incidents.len() < SERIES_MAX || inner.counts.incidents.contains_key(&key) {
+                    *inner.counts.incidents.entry(key).or_default() += 1;
+                }
             }
             let (schema, reporter) = (names::INCIDENT_SCHEMA.to_owned(), self.me.clone());
             let what = format!("{:?}", change.event).to_lowercase();
@@ -478,25 +512,33 @@ impl Inner {
     /// The fleet now. While lists are pending what is missing may be on its way, and is no fault of the set-up.
     fn look(&self, now: Moment) -> Fleet {
         let mut fleet = fleet::fleet(&self.known, &self.incidents, now);
-        if !self.pending.is_empty() {
+        if !self.pendings().is_empty() {
             fleet.warnings.clear();
         }
         fleet
     }
 
     fn pod_gone(&mut self, uid: &str, now: Moment) {
+        if let Some(place) = self.known.one(uid).and_then(|seen| fleet::place_of(&self.known, &seen.pod)) {
+            self.incidents.pod_gone(&place, uid);
+        }
         self.known.pod_gone(uid, now.up);
-        self.incidents.pod_gone(uid);
     }
 
-    fn rebuild(&mut self, told: Vec<Told>) {
-        let ours = |guard: &GuardName| self.known.looks_after(guard);
-        let incidents = told.into_iter().filter_map(|told| told.record.incident).filter(|incident| ours(&incident.place.guard));
-        for incident in incidents.collect::<Vec<_>>() {
-            if self.known.node_names().next().is_none()
-                || self.known.node_uid(&incident.place.node) == Some(&incident.place.node_uid)
-            {
-                self.incidents.rebuild(incident);
+    /// True while nothing can be asked yet because of that: at most for a while, and not where it will never be allowed.
+    fn must_wait_for(&self, what: &str, now: Duration) -> bool {
+        let forbidden = matches!(self.trouble.get(what), Some(Some(Trouble::Forbidden(_))));
+        self.pending.contains(what) && !forbidden && now < names::WAIT
+    }
+
+    fn rebuild(&mut self, told: Vec<Told>, now: Moment) {
+        for Told { name, record, .. } in told {
+            let incident = record.incident.filter(|incident| notice::tells_of(&name, incident));
+            let Some(incident) = incident.filter(|incident| self.known.looks_after(&incident.place.guard)) else { continue };
+            let node = self.known.node_uid(&incident.place.node);
+            let may_be_there = self.pending.contains("nodes") || node == Some(&incident.place.node_uid);
+            if may_be_there && !(self.heard && self.incidents.adopt(&incident)) {
+                self.incidents.rebuild(incident, now.up);
             }
         }
     }
@@ -519,7 +561,7 @@ impl Inner {
             None => what.clone(),
         };
         // Without its Events it cannot know what was told, but it can say how the fleet is.
-        self.pending.iter().filter(|what| !what.starts_with("events")).map(why).collect()
+        self.pending.iter().filter(|what| !BEFORE_ASKING.contains(&what.as_str())).map(why).collect()
     }
 
     fn asking(&self) -> BTreeMap<&'static str, (usize, usize)> {

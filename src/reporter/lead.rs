@@ -1,5 +1,5 @@
 //! Who writes, by a Lease; and what the one who does keeps up to date for the agents.
-use super::house::House;
+use super::house::{House, LEASE};
 use crate::cluster::{Cluster, Trouble};
 use crate::show::endpoints;
 use guardprobe_core::judge::election::{Lease, Step};
@@ -19,7 +19,7 @@ pub(super) async fn lead(cluster: &Cluster, house: &House, namespace: &str) -> !
                 outcome => {
                     // The passing of time may have ended it.
                     house.elect(|_, _| ());
-                    house.works("the lease", outcome.err());
+                    house.works(LEASE, outcome.err());
                 }
             }
             sleep(names::LEASE_PERIOD.mul_f64(0.8 + 0.4 * fastrand::f64())).await;

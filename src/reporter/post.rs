@@ -18,7 +18,10 @@ const WHAT: &str = "writing events";
 pub(super) async fn post(cluster: &Cluster, house: &House) -> ! {
     let mut rest = BACKOFF.0;
     loop {
+        let looked = house.now().up;
         let Some(act) = house.next() else {
+            // Where there is much to look through, that is not done for each piece of news.
+            sleep(names::LOOK_PAUSE.max(10 * house.now().up.saturating_sub(looked))).await;
             // What waits for its turn, or is yet to settle, comes by time alone.
             let _ = timeout(names::SETTLE, house.news()).await;
             continue;

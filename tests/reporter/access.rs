@@ -195,6 +195,13 @@ fn a_hostile_agent_changes_nothing_outside_its_own_row() {
                "targets": [target("imds"), target("invented")], "controls": []})
         .to_string()
     };
+    // A report as old as can be, which then is not followed by another.
+    let old = lie(0).replace("\"age_seconds\":0.0", "\"age_seconds\":1.8446744073709549568e19");
+    hostile(&cluster, 8, move |mut stream| {
+        read_request(&mut stream);
+        let _ = stream.write_all(answer(&old).as_bytes());
+        sleep(Duration::from_secs(60));
+    });
     let round = AtomicUsize::new(1);
     hostile(&cluster, 7, move |mut stream| {
         while read_request(&mut stream)
@@ -207,7 +214,7 @@ fn a_hostile_agent_changes_nothing_outside_its_own_row() {
     sleep(Duration::from_secs(20));
     assert_eq!(cluster.row("node-1"), ["covered", "imds blocked silence"]);
     assert_eq!(asked_elsewhere.load(Ordering::Relaxed), 0, "a redirect is not followed");
-    for nth in 2..=6 {
+    for nth in [2, 3, 4, 5, 6, 8] {
         assert_eq!(cluster.row(&format!("node-{nth}")), ["grace: new_node"]);
     }
     let trouble = |nth: usize| {
@@ -215,7 +222,13 @@ fn a_hostile_agent_changes_nothing_outside_its_own_row() {
         let rows = fleet["rows"].as_array().unwrap();
         rows.iter().find(|row| row["node"] == format!("node-{nth}")).unwrap()["trouble"].as_str().unwrap_or_default().to_owned()
     };
-    for (nth, why) in [(2, "length limit"), (3, "not a report"), (5, "invalid HTTP"), (6, "answered with status 302")] {
+    for (nth, why) in [
+        (2, "length limit"),
+        (3, "not a report"),
+        (5, "invalid HTTP"),
+        (6, "answered with status 302"),
+        (8, "age_seconds is 1844674407370955"),
+    ] {
         let told = trouble(nth);
         assert!(told.contains(why), "{nth}: {told}");
     }

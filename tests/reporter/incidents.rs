@@ -350,3 +350,35 @@ fn clocks_an_hour_apart_change_nothing_but_what_a_person_reads() {
     assert_told_once(&events, "node-2", hour(fallen, -1), hour(restored, -1));
     drop(agents);
 }
+
+#[test]
+fn a_reporter_that_starts_makes_no_breach_of_a_brief_opening_and_lets_go_of_a_node_that_is_gone() {
+    let cluster = Cluster::new();
+    let [one, two] = [1, 2].map(|nth| cluster.node(nth));
+    let _agents = [one, two].map(|node| node.agent());
+    let mut reporter = cluster.reporter();
+    [one, two].iter().for_each(|node| cluster.until_row(&node.name(), SOON, &["covered", "imds blocked"]));
+    // One connection between two rounds, and no second one.
+    let to = "insert rule ip guard in iifname v1 ip daddr 169.254.169.254 tcp flags";
+    cluster.nft(&format!("{to} & syn == 0 accept; {to} & syn == syn limit rate 1/week burst 1 packets accept"));
+    within(SOON, "something is told of node-1", || if cluster.told().is_empty() { Err("nothing".to_owned()) } else { Ok(()) });
+    if cluster.told() != ["EgressOpenedBriefly node-1 imds"] {
+        // It was a round's connection and not a sentinel's: a breach of its own, which is told as one.
+        within(SOON, "that is over", || if cluster.told().len() == 2 { Ok(()) } else { Err(format!("{:?}", cluster.told())) });
+    }
+    let before = cluster.told();
+    two.unguard();
+    let all = [before.clone(), vec!["EgressBreached node-2 imds".to_owned()]].concat();
+    within(SOON, "node-2 is told of", || if cluster.told() == all { Ok(()) } else { Err(format!("{:?}", cluster.told())) });
+    reporter.kill();
+    cluster.kubectl(&["delete", "node", "node-2"]);
+    cluster.kubectl(&["delete", "pod", "-n", "default", "agent-2", "--force", "--grace-period=0"]);
+    let reporter = cluster.reporter_as("reporter-1", &[]);
+    cluster.until_ready();
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    sleep(S(4.0));
+    assert_eq!(cluster.told(), all, "nothing is told again, and nothing of a node that is gone");
+    assert!(cluster.metrics().values("guardprobe_fleet_breached", &[]).is_empty());
+    let opened = reporter.lines().iter().filter(|line| line["event"] == "opened").count();
+    assert_eq!(opened, 0, "{:?}", reporter.lines());
+}

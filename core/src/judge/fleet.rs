@@ -510,6 +510,8 @@ pub fn judge(
     let doubt = |doubt| (Verdict::Inconclusive, Reason::Doubt(doubt));
     match attribution(target, reached) {
         _ if target.verdict == Verdict::Breached => (Verdict::Breached, evidence(target)),
+        // It says blocked of something that it has not tried.
+        None if target.verdict == Verdict::Blocked => doubt(Doubt::Unproved),
         None => (target.verdict, target.reason),
         Some(_) if !missing.is_empty() => doubt(Doubt::MissingAddresses),
         Some(attribution) if attribution < proof => doubt(Doubt::Unproved),

@@ -13,6 +13,7 @@
 //!
 //! Times of one place come from one node's clock and are compared with each other only. What this process has lived through it measures with
 //! its own monotonic clock.
+use crate::model::address::Family;
 use crate::model::finding::{Attribution, Doubt, Reason, Verdict};
 use crate::model::heard::{Heading, Heard, HeardTarget};
 use crate::model::incident::{Change, Changed, DOORS_MAX, Door, End, Ending, Happening, Incident, Place};
@@ -28,6 +29,8 @@ use std::time::Duration;
 const KNOWN_MAX: usize = 2 * names::RECENT_MAX + 1;
 /// How many closed incidents, and how many transient openings, of one place wait until they are told.
 const PAST_MAX: usize = names::RECENT_MAX;
+/// How many targets of one guard and node are looked after: those of a configuration, and as many that a change of it has left behind.
+const TARGETS_MAX: usize = 2 * names::TARGETS_MAX;
 
 /// All incidents that matter now: open ones, and closed ones that may be reopened or are yet to be told.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +50,8 @@ struct Story {
     boots: BTreeMap<String, Boot>,
     /// Boots in a row that ended in `starting` with exposure, and when the first of them began.
     exposed: Option<(u32, Timestamp)>,
+    /// Incidents that are over and were told by those who came before, as their Events say.
+    before: VecDeque<Incident>,
 }
 
 /// The newest boot of a pod.
@@ -97,17 +102,31 @@ impl Incidents {
         self.before = unled.max(names::EVENTS_KEPT);
     }
 
-    /// An incident that an Event of ours tells of, at the start of this process.
-    pub fn rebuild(&mut self, incident: Incident) {
+    /// An incident that an Event of ours tells of, before anything was heard of its place.
+    pub fn rebuild(&mut self, incident: Incident, now: Duration) {
         let story = self.stories.entry(incident.place.clone()).or_default();
-        let newer = |known: &Tracked| {
-            let order = |incident: &Incident| (incident.started, incident.reopened, incident.end.is_some(), incident.openings);
-            order(&known.incident) >= order(&incident)
-        };
-        if story.current.as_ref().is_none_or(|known| !newer(known)) {
-            let ended = incident.end.map(|_| Duration::ZERO);
-            story.current = Some(Tracked { incident, learnt: Duration::ZERO, ended, live: BTreeMap::new() });
+        let order = |incident: &Incident| (incident.started, incident.reopened, incident.end.is_some(), incident.openings);
+        let newer = story.current.as_ref().is_none_or(|known| order(&incident) > order(&known.incident));
+        let over = if newer { story.current.take().map(|known| known.incident) } else { Some(incident.clone()) };
+        if let Some(over) = over.filter(|over| over.end.is_some()) {
+            story.before.push_back(over);
+            story.before.truncate(PAST_MAX);
         }
+        if newer {
+            let ended = incident.end.map(|_| now);
+            story.current = Some(Tracked { incident, learnt: now, ended, live: BTreeMap::new() });
+        }
+    }
+
+    /// An incident that an Event of another replica tells of: where it began earlier than what is open here, it is the same one, and has its
+    /// name. True when there is one open here.
+    pub fn adopt(&mut self, incident: &Incident) -> bool {
+        let Some(current) = self.stories.get_mut(&incident.place).and_then(|story| story.current.as_mut()) else { return false };
+        if current.incident.is_open() && incident.is_open() && incident.started <= current.incident.started {
+            current.incident.id.clone_from(&incident.id);
+            current.incident.started = incident.started;
+        }
+        true
     }
 
     /// Takes in a report. `attribution` says how well it is proved that a target of it is blocked.
@@ -115,6 +134,9 @@ impl Incidents {
         let mut changes = Vec::new();
         for target in &hearing.heard.targets {
             let place = Place { target: target.name.clone(), ..hearing.place.clone() };
+            if !self.stories.contains_key(&place) && self.stories_beside(hearing.place) >= TARGETS_MAX {
+                continue;
+            }
             let story = self.stories.entry(place.clone()).or_default();
             let said =
                 Said { place, pod: hearing.pod, heading: &hearing.heard.heading, target, now: hearing.now, before: self.before };
@@ -122,6 +144,10 @@ impl Incidents {
         }
         self.nobody_probes(hearing, &mut changes);
         changes
+    }
+
+    fn stories_beside(&self, place: &Place) -> usize {
+        self.stories.range(place.clone()..).take_while(|(other, _)| other.is_beside(place)).count()
     }
 
     /// Incidents of this node and guard whose target the report does not name.
@@ -134,11 +160,16 @@ impl Incidents {
                 story.close_without_proof(Ending::TargetGone, hearing.now, changes);
             }
         }
+        let beside = self.stories.range(hearing.place.clone()..).take_while(|(place, _)| place.is_beside(hearing.place));
+        let empty = beside.filter(|(place, story)| !named.contains(place.target.as_str()) && !story.has_more_to_tell());
+        let empty: Vec<Place> = empty.map(|(place, _)| place.clone()).collect();
+        empty.iter().for_each(|place| drop(self.stories.remove(place)));
     }
 
-    /// A pod is gone: what it had open is nobody's now, until another boot says how it is.
-    pub fn pod_gone(&mut self, pod: &str) {
-        self.stories.values_mut().for_each(|story| story.forget_pod(pod));
+    /// A pod of that guard and node is gone: what it had open is nobody's now, until another boot says how it is. The place's target is empty.
+    pub fn pod_gone(&mut self, place: &Place, pod: &str) {
+        let here = self.stories.range_mut(place.clone()..).take_while(|(other, _)| other.is_beside(place));
+        here.for_each(|(_, story)| story.forget_pod(pod));
     }
 
     /// A node is gone.
@@ -151,6 +182,11 @@ impl Incidents {
             }
         }
         changes
+    }
+
+    /// The UIDs of all nodes that something is known of.
+    pub fn node_uids(&self) -> BTreeSet<String> {
+        self.stories.keys().map(|place| place.node_uid.clone()).collect()
     }
 
     /// The incident of a place that is open.
@@ -179,7 +215,7 @@ impl Incidents {
     /// opening.
     pub fn forget(&mut self, now: Duration, told: impl Fn(&Tracked, bool) -> bool) {
         for story in self.stories.values_mut() {
-            story.past.retain(|tracked| !told(tracked, false));
+            story.past.retain(|tracked| !tracked.is_final(now) || !told(tracked, false));
             story.transients.retain(|tracked| !tracked.is_final(now) || !told(tracked, true));
             story.current.take_if(|tracked| tracked.is_final(now) && told(tracked, false));
         }
@@ -187,7 +223,7 @@ impl Incidents {
 
     /// Lets go of places that no node and no guard has any more; what is still to be told stays.
     pub fn forget_places(&mut self, gone: impl Fn(&Place) -> bool) {
-        self.stories.retain(|place, story| story.current.is_some() || !story.past.is_empty() || !gone(place));
+        self.stories.retain(|place, story| story.has_more_to_tell() || !gone(place));
     }
 }
 
@@ -255,6 +291,15 @@ impl Said<'_> {
         self.target.addresses.iter().find(|tried| tried.address == address).map(|tried| tried.source)
     }
 
+    /// Whether that address was tried, or another of its family where it is not listed any more.
+    fn tried(&self, address: SocketAddr) -> bool {
+        let tried = &self.target.addresses;
+        let family = Family::of(address.ip());
+        let listed = tried.iter().any(|tried| tried.address == address);
+        let skipped = self.target.skipped.contains(&address);
+        listed || (!skipped && tried.iter().any(|tried| Family::of(tried.address.ip()) == family))
+    }
+
     /// How long ago that was, by the agent's own clock and by how old its report is.
     fn ago(&self, at: Timestamp) -> Duration {
         let until_report = Duration::try_from(self.heading.finished.duration_since(at)).unwrap_or_default();
@@ -277,7 +322,7 @@ impl Story {
         if let Some(opening) = &said.target.opening {
             self.opened(said, opening, changes);
         } else if let Some(since) = self.conclusively_blocked(said) {
-            self.close_orphan(since, attribution, said.now, changes);
+            self.close_orphan(said, since, attribution, changes);
         }
     }
 
@@ -378,6 +423,7 @@ impl Story {
             }
             Some(current) if current.incident.is_open() => {}
             Some(current) if belongs_to(&current.incident, closed) => return,
+            _ if self.before.iter().any(|incident| belongs_to(incident, closed)) => return,
             _ if !ours => return,
             _ => {}
         }
@@ -441,9 +487,16 @@ impl Story {
         (target.verdict == Verdict::Blocked && twice).then_some(target.since)
     }
 
-    /// The incident is open, but all whose opening it was are gone: the guard holds, says another.
-    fn close_orphan(&mut self, since: Timestamp, attribution: Option<Attribution>, now: Duration, changes: &mut Vec<Change>) {
-        let orphan = |current: &&mut Tracked| current.incident.is_open() && current.live.is_empty();
+    /// True while something of it may still be told, or be reopened.
+    fn has_more_to_tell(&self) -> bool {
+        self.current.is_some() || !self.past.is_empty() || !self.transients.is_empty()
+    }
+
+    /// The incident is open, but all whose opening it was are gone: the guard holds, says another, which tried what had connected.
+    fn close_orphan(&mut self, said: &Said<'_>, since: Timestamp, attribution: Option<Attribution>, changes: &mut Vec<Change>) {
+        let now = said.now;
+        let tried = |current: &Tracked| current.incident.doors.iter().all(|door| said.tried(door.address));
+        let orphan = |current: &&mut Tracked| current.incident.is_open() && current.live.is_empty() && tried(current);
         if let Some(current) = self.current.as_mut().filter(orphan) {
             let at = since.max(current.incident.last_connected);
             current.close(at, Ending::Blocked, attribution, now);
@@ -471,8 +524,8 @@ fn keep(few: &mut VecDeque<Tracked>, tracked: Tracked) {
 /// True when an opening began so soon after the incident's end that it is the same one.
 fn reopens(incident: &Incident, opening: &Opening) -> bool {
     let within = SignedDuration::try_from(names::REOPEN).unwrap_or(SignedDuration::MAX);
-    let target_is_probed = |end: &End| end.how != Ending::NodeGone;
-    incident.end.as_ref().filter(|end| target_is_probed(end)).is_some_and(|end| opening.started.duration_since(end.at) <= within)
+    let soon = |end: End| end.how != Ending::NodeGone && opening.started.duration_since(end.at) <= within;
+    opening.started >= incident.started && incident.end.is_some_and(soon)
 }
 
 /// True when a closed opening was over before the incident, which is open, began.

@@ -7,10 +7,11 @@ use super::incidents::{Incidents, Tracked};
 use crate::model::cluster::GuardName;
 use crate::model::finding::{Reason, Verdict};
 use crate::model::fleet::{Coverage, Fleet, Gap, PodRef, Row, Rules};
-use crate::model::incident::{Change, Changed, Ending, Happening};
+use crate::model::incident::{Change, Changed, Ending, Happening, Incident};
 use crate::model::names;
 use crate::model::notice::{Notice, NoticeReason, Regarding, Saying};
 use crate::model::report::Role;
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,11 +19,26 @@ use std::time::Duration;
 /// How many names are remembered of Events that were written and are gone since.
 const TOLD_MAX: usize = 100_000;
 
+/// How many Events of one node in ten minutes are so many that all others come first.
+const NODE_EVENTS: u32 = 10;
+
 /// The name of an Event: the same for the same thing, whoever writes it, so that writing it twice is a conflict.
 pub fn event_name(reason: NoticeReason, guard: &GuardName, regarding: &Regarding, target: &str, id: &str) -> String {
     let text = [reason.as_str(), &guard.to_string(), regarding.uid(), target, id].join("\n");
     let hex: String = Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("guardprobe-{hex}")
+}
+
+/// True when an Event of that name tells of that incident as a breach, or of its end: not as a transient opening, and not as somebody
+/// else's forgery.
+pub fn tells_of(name: &str, incident: &Incident) -> bool {
+    let place = &incident.place;
+    let node = Regarding::Node { name: place.node.clone(), uid: place.node_uid.clone() };
+    let named = |reason, id: &str| event_name(reason, &place.guard, &node, &place.target, id) == name;
+    let last = format!("{}#{}", incident.id, incident.reopened);
+    named(NoticeReason::EgressBreached, &incident.id)
+        || named(NoticeReason::EgressBlocked, &incident.id)
+        || named(NoticeReason::EgressBlocked, &last)
 }
 
 /// Since when rows have been in a state that is worth an Event once it lasts.
@@ -57,10 +73,19 @@ impl Lasting {
                 reason: reason.map(|gap| gap.as_str().to_owned()),
             },
         };
+        // Excused or excluded is not covered: what was said of it stands until a report is there, or the node is gone.
+        let mut covered = Vec::new();
+        for row in &fleet.rows {
+            let key = (row.guard.clone(), row.node.clone());
+            match (row.coverage, before.get(&key)) {
+                (Coverage::Covered, Some(_)) => covered.push(key),
+                (Coverage::Grace(_) | Coverage::Excluded(_), Some(gap)) => drop(self.uncovered.insert(key, *gap)),
+                _ => {}
+            }
+        }
         let begun = self.uncovered.iter().filter(|(key, gap)| before.get(key) != Some(gap));
         let mut changes: Vec<Change> = begun.map(|(key, gap)| change(Happening::Uncovered, key, Some(*gap))).collect();
-        let over = before.keys().filter(|key| !self.uncovered.contains_key(key));
-        changes.extend(over.map(|key| change(Happening::Covered, key, None)));
+        changes.extend(covered.iter().map(|key| change(Happening::Covered, key, None)));
         changes
     }
 
@@ -291,7 +316,7 @@ impl Ledger {
         let todo: Vec<Act> = wanted.iter().filter_map(|notice| self.todo(notice, now)).collect();
         self.waiting = todo.len();
         self.goes_on(wanted);
-        self.watch_bursts(&todo, known, now);
+        self.watch_bursts(wanted, &todo, known, now);
         if let Some(many) = self.many(now) {
             return Some(Act::Post(many));
         }
@@ -327,18 +352,19 @@ impl Ledger {
         }
     }
 
-    /// New Events first, and of those that of the node which had the fewest; what goes on comes last.
-    fn order(&self, act: &Act) -> (bool, u32, bool) {
+    /// New Events first, and of those that of the node which had the fewest; then what goes on; and last whatever is of a node that had
+    /// very many.
+    fn order(&self, act: &Act) -> (bool, bool, u32, bool) {
         let (renewal, notice) = match act {
             Act::Post(notice) => (false, notice),
             Act::Renew { notice, .. } => (true, notice),
         };
         let lately = self.lately.get(notice.regarding.uid()).map_or(0, |(count, _)| *count);
-        (renewal, lately, notice.reason != NoticeReason::EgressBreached)
+        (lately >= NODE_EVENTS, renewal, lately, notice.reason != NoticeReason::EgressBreached)
     }
 
     /// Notes which nodes have news of one kind, and when they are very many.
-    fn watch_bursts(&mut self, todo: &[Act], known: &Known, now: Duration) {
+    fn watch_bursts(&mut self, wanted: &[Notice], todo: &[Act], known: &Known, now: Duration) {
         let all = known.node_names().count();
         let enough = known.rules.many_nodes.max(all * known.rules.many_percent / 100);
         let mut news: BTreeMap<(GuardName, NoticeReason), Vec<&Notice>> = BTreeMap::new();
@@ -350,18 +376,29 @@ impl Ledger {
             news.entry(key).or_default().push(notice);
         }
         self.bursts.values_mut().for_each(|burst| burst.nodes.retain(|_, at| now.saturating_sub(*at) < names::BURST_WINDOW));
-        self.bursts.retain(|_, burst| !burst.nodes.is_empty());
+        let told = &mut self.told;
+        self.bursts.retain(|_, burst| {
+            // Once it is over, the next one of its kind is news again.
+            if burst.nodes.is_empty()
+                && let Some((_, many)) = &burst.many
+            {
+                told.remove(&many.name);
+            }
+            !burst.nodes.is_empty()
+        });
         for (key, notices) in news {
             let Some(burst) = self.bursts.get_mut(&key) else { continue };
             if burst.nodes.len() <= enough {
                 continue;
             }
             let since = burst.many.as_ref().map_or(now, |(since, _)| *since);
-            if let Some(notice) = many(&key, &burst.nodes, &notices, known, all) {
-                // What was counted while it was not yet written belongs into its note.
-                if burst.many.as_ref().is_none_or(|(_, before)| !self.there.contains_key(&before.name)) {
-                    burst.many = Some((since, notice));
-                }
+            // What is counted while it is not yet written belongs into its note.
+            let written = |notice: &Notice| self.told.contains(&notice.name) || self.hopeless.contains(&notice.name);
+            if burst.many.as_ref().is_some_and(|(_, before)| written(before)) {
+                continue;
+            }
+            if let Some(notice) = many(&key, &burst.nodes, &notices, &first_of(&key, wanted), known, all) {
+                burst.many = Some((since, notice));
             }
         }
     }
@@ -386,21 +423,36 @@ impl Ledger {
     }
 }
 
+/// The id of the first incident of those that came together last, whether it is told or not: so that replicas name the Event about many
+/// nodes alike. Empty for what are no incidents.
+fn first_of((guard, reason): &(GuardName, NoticeReason), wanted: &[Notice]) -> String {
+    let of = |notice: &&Notice| notice.guard == *guard && notice.reason == *reason;
+    let mut incidents: Vec<(Timestamp, &str)> = wanted
+        .iter()
+        .filter(of)
+        .filter_map(|notice| match &notice.saying {
+            Saying::Incident(incident) => Some((incident.started, incident.id.as_str())),
+            _ => None,
+        })
+        .collect();
+    incidents.sort();
+    let window = SignedDuration::try_from(names::BURST_WINDOW).unwrap_or(SignedDuration::MAX);
+    let together = |pair: &&[(Timestamp, &str)]| pair[1].0.duration_since(pair[0].0) <= window;
+    let count = incidents.windows(2).rev().take_while(together).count();
+    incidents.iter().rev().nth(count).map(|(_, id)| (*id).to_owned()).unwrap_or_default()
+}
+
 /// The notice about many nodes, regarding the guard's DaemonSet; `None` when there is none.
 fn many(
     (guard, reason): &(GuardName, NoticeReason),
     nodes: &BTreeMap<String, Duration>,
     notices: &[&Notice],
+    id: &str,
     known: &Known,
     all: usize,
 ) -> Option<Notice> {
     let set = known.daemon_sets_of(guard, Role::Agent).next()?;
     let regarding = Regarding::DaemonSet { name: set.name.clone(), uid: set.uid.clone() };
-    let ids = notices.iter().filter_map(|notice| match &notice.saying {
-        Saying::Incident(incident) => Some((incident.started, incident.id.as_str())),
-        _ => None,
-    });
-    let id = ids.min().map_or("", |(_, id)| id);
     let targets: BTreeSet<&str> =
         notices.iter().map(|notice| notice.target.as_str()).filter(|target| !target.is_empty()).collect();
     Some(Notice {

@@ -208,11 +208,19 @@ pub const AGENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const AGENT_ANSWER_SLACK: Duration = Duration::from_secs(10);
 /// The shortest and the longest rest before an agent is asked again that did not answer.
 pub const AGENT_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// The shortest time between two answers of one agent that are looked at: one that answers faster is slowed down.
-pub const AGENT_PERIOD_MIN: Duration = Duration::from_millis(100);
+/// How many answers of one agent are looked at as they come …
+pub const AGENT_ANSWERS: f64 = 10.0;
+/// … before it is asked no oftener than this.
+pub const AGENT_PERIOD: Duration = Duration::from_secs(1);
+/// How often it is looked whether all agents are asked that are to be, at least …
+pub const AGENTS_PERIOD: Duration = Duration::from_secs(10);
+/// … and how long after a change of the pods: a list of thousands comes one by one.
+pub const AGENTS_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long after the first news of a breach its Event is written: notes cannot be changed, and more doors may follow at once.
 pub const SETTLE: Duration = Duration::from_millis(250);
+/// The shortest rest of the writer of Events when there is nothing to write.
+pub const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// How long after many nodes changed at once the Event that says so is written, for the same reason.
 pub const BURST_SETTLE: Duration = Duration::from_millis(500);
 /// Within what time changes of many nodes are one thing.

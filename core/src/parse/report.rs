@@ -16,6 +16,9 @@ use std::time::Duration;
 /// The longest id, version, hash or revision in a report; ours have at most 64 characters.
 const WORD_LENGTH_MAX: usize = 64;
 
+/// The longest time in a report: about three years, so that sums of such times are times.
+const SECONDS_MAX: Duration = Duration::from_secs(100_000_000);
+
 /// What every schema of ours begins with.
 #[derive(Deserialize)]
 struct Schema {
@@ -99,7 +102,8 @@ fn word(name: &str, text: &str) -> Result<(), String> {
 }
 
 fn seconds(name: &str, seconds: f64) -> Result<Duration, String> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{name} is {seconds}: expected seconds, not negative"))
+    let read = Duration::try_from_secs_f64(seconds).ok().filter(|read| *read <= SECONDS_MAX);
+    read.ok_or_else(|| format!("{name} is {seconds}: expected seconds, not negative, and at most those of a few years"))
 }
 
 fn at_most(what: &str, count: usize, most: usize) -> Result<(), String> {
@@ -199,8 +203,9 @@ mod tests {
             (refusal(|r| r["version"] = json!("x".repeat(65))), "version is"),
             (refusal(|r| r["endpoints_revision"] = json!("\u{1b}[31m")), "revision is"),
             (refusal(|r| r["age_seconds"] = json!(-1.0)), "age_seconds is -1"),
+            (refusal(|r| r["age_seconds"] = json!(1e19)), "age_seconds is 10000000000000000000"),
             (refusal(|r| r["interval_seconds"] = json!(0.0)), "interval_seconds is 0"),
-            (refusal(|r| r["interval_seconds"] = json!(1e9)), "at most a day"),
+            (refusal(|r| r["interval_seconds"] = json!(1e6)), "at most a day"),
             (refusal(|r| r["targets"] = json!([])), "no targets"),
             (refusal(|r| r["targets"][0]["name"] = json!("A\n")), "expected a DNS label"),
             (refusal(|r| r["targets"] = many(&target, 2)), "each once"),

@@ -293,6 +293,8 @@ fn the_witness_of_the_same_node_proves_each_address_that_it_reaches() {
         (is_refused(), vec![], "inconclusive: refused"),
         (is_refused(), vec![V6], "inconclusive: refused"),
         (is_refused(), vec![IMDS], "blocked: witnessed"),
+        (is_blocked(vec![]), vec![IMDS], "inconclusive: unproved"),
+        (is_blocked(vec![tried(IMDS, None)]), vec![], "inconclusive: unproved"),
         (doubtful(Doubt::LocalError), vec![IMDS], "inconclusive: local_error"),
         (doubtful(Doubt::Unproved), vec![IMDS], "blocked: witnessed"),
         (breached_target(), vec![IMDS], "breached: token_issued"),

@@ -1,8 +1,10 @@
 use super::*;
 use crate::model::config::Kind;
 use crate::model::finding::Finding;
+use crate::model::heard::Tried;
 
 const NODE: &str = "uid-of-n1";
+const IMDS: &str = "169.254.169.254:80";
 
 fn at(seconds: i64) -> Timestamp {
     "2026-03-01T12:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
@@ -13,7 +15,7 @@ fn place() -> Place {
 }
 
 fn opening(id: &str, started: i64, last: i64) -> Opening {
-    let address = "169.254.169.254:80".parse().unwrap();
+    let address = IMDS.parse().unwrap();
     Opening {
         id: id.into(),
         started: at(started),
@@ -49,6 +51,18 @@ struct Says {
     opening: Option<Opening>,
     recent: Vec<ClosedOpening>,
     exposure: f64,
+    tried: Vec<&'static str>,
+    skipped: Vec<&'static str>,
+}
+
+fn tried(address: &str) -> Tried {
+    Tried {
+        address: address.parse().unwrap(),
+        source: Source::Literal,
+        alone: Some(Attribution::Silence),
+        refused: false,
+        service: false,
+    }
 }
 
 const BLOCKED: Finding = Finding::Blocked(Attribution::Silence);
@@ -56,7 +70,18 @@ const BREACHED: Finding = Finding::Breached(Evidence::Connected);
 const STARTING: Finding = Finding::Inconclusive(Doubt::Starting);
 
 fn says(boot: &'static str, started: i64, finding: Finding) -> Says {
-    Says { boot, pod: "pod-1", started, finding, since: 0, opening: None, recent: vec![], exposure: 0.0 }
+    Says {
+        boot,
+        pod: "pod-1",
+        started,
+        finding,
+        since: 0,
+        opening: None,
+        recent: vec![],
+        exposure: 0.0,
+        tried: vec![IMDS],
+        skipped: vec![],
+    }
 }
 
 impl Says {
@@ -98,8 +123,8 @@ impl Told {
             opening: says.opening,
             recent: says.recent,
             startup_exposure: Duration::from_secs_f64(says.exposure),
-            addresses: vec![],
-            skipped: vec![],
+            addresses: says.tried.iter().map(|address| tried(address)).collect(),
+            skipped: says.skipped.iter().map(|address| address.parse().unwrap()).collect(),
         };
         let heard = Heard { heading, targets: vec![target] };
         let now = Duration::from_secs((says.started + 3 - self.began).try_into().unwrap());
@@ -187,7 +212,7 @@ fn another_pod_that_is_blocked_does_not_close_what_one_has_open() {
     told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
     let other = |started| Says { pod: "pod-2", ..says("z", started, BLOCKED).since(50) };
     told.hear(other(110)).hear(other(125)).came(&[]);
-    told.incidents.pod_gone("pod-1");
+    told.incidents.pod_gone(&Place { target: String::new(), ..place() }, "pod-1");
     told.hear(other(140)).came(&["closed a.1 99-101 blocked"]);
 }
 
@@ -213,7 +238,7 @@ fn one_that_was_over_before_the_open_one_began_is_a_story_of_its_own() {
     let mut told = Told::new(2000);
     let mut open = Tracked::new_for_test("a.2", 1990);
     open.incident.place = place();
-    told.incidents.rebuild(open.incident);
+    told.incidents.rebuild(open.incident, Duration::ZERO);
     let now = says("a", 2001, BREACHED).open(opening("a.2", 1990, 2001)).recent(vec![closed("a.1", 100, 102)]);
     told.hear(now).came(&["opened a.1 100", "closed a.1 100-102 blocked", "changed a.2 1990"]);
 }
@@ -244,24 +269,24 @@ fn rebuilt(end: Option<i64>) -> Incident {
 #[test]
 fn a_reporter_that_starts_goes_on_with_what_its_events_say() {
     let mut told = Told::new(150);
-    told.incidents.rebuild(rebuilt(None));
+    told.incidents.rebuild(rebuilt(None), Duration::ZERO);
     told.hear(says("a", 160, BLOCKED).open(opening("a.1", 99, 103))).hear(says("a", 175, BREACHED).open(opening("a.1", 99, 176)));
     told.changes.retain(|change| !change.starts_with("changed"));
     told.came(&[]);
     told.hear(says("a", 190, BLOCKED).recent(vec![closed("a.1", 99, 180)])).came(&["closed a.1 99-180 blocked"]);
     // It closed while no reporter lived.
     let mut told = Told::new(200);
-    told.incidents.rebuild(rebuilt(None));
+    told.incidents.rebuild(rebuilt(None), Duration::ZERO);
     told.hear(says("a", 205, BLOCKED).since(180).recent(vec![closed("a.1", 99, 180)])).came(&["closed a.1 99-180 blocked"]);
     // Agent and reporter were both killed, and the guard came back meanwhile.
     let mut told = Told::new(200);
-    told.incidents.rebuild(rebuilt(None));
+    told.incidents.rebuild(rebuilt(None), Duration::ZERO);
     told.hear(says("b", 205, BLOCKED).since(190)).came(&["closed a.1 99-190 blocked"]);
     // All of it was told.
     let mut told = Told::new(200);
-    told.incidents.rebuild(rebuilt(None));
-    told.incidents.rebuild(rebuilt(Some(180)));
-    told.incidents.rebuild(rebuilt(None));
+    told.incidents.rebuild(rebuilt(None), Duration::ZERO);
+    told.incidents.rebuild(rebuilt(Some(180)), Duration::ZERO);
+    told.incidents.rebuild(rebuilt(None), Duration::ZERO);
     told.hear(says("a", 205, BLOCKED).since(180).recent(vec![closed("a.1", 99, 180)])).came(&[]);
     // And then it went on.
     told.hear(says("a", 300, BREACHED).open(opening("a.2", 300, 300)).recent(vec![closed("a.1", 99, 180)]))
@@ -375,4 +400,98 @@ fn what_is_over_and_told_is_let_go_of_after_ten_minutes() {
     assert_eq!(told.incidents.all().count(), 0);
     told.changes.clear();
     told.hear(says("a", 1500, BLOCKED).recent(vec![closed("a.1", 99, 115)])).came(&[]);
+}
+
+#[test]
+fn an_end_is_proved_by_what_tried_the_door_that_was_open() {
+    let v6 = "[fd00:ec2::254]:80";
+    for (tried, skipped, closes) in [
+        (vec![IMDS], vec![], true),
+        (vec!["169.254.169.253:80"], vec![], true),
+        (vec![v6], vec![], false),
+        (vec![v6], vec![IMDS], false),
+        (vec!["169.254.169.253:80"], vec![IMDS], false),
+    ] {
+        let mut told = Told::new(0);
+        told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+        let says = |started| Says { tried: tried.clone(), skipped: skipped.clone(), ..says("b", started, BLOCKED).since(142) };
+        told.hear(says(140)).hear(says(155));
+        assert_eq!(told.changes.len(), usize::from(closes), "{tried:?} {skipped:?}");
+    }
+}
+
+#[test]
+fn what_those_before_told_is_not_told_again_though_another_came_after_it() {
+    let other = |id: &str, started, end| {
+        let end = Some(End { at: at(end), how: Ending::Blocked, attribution: None });
+        Incident { id: id.into(), started: at(started), end, ..rebuilt(None) }
+    };
+    for turned in [false, true] {
+        let mut told = Told::new(2200);
+        let mut events = [other("a.1", 100, 220), other("a.2", 1300, 1420)];
+        if turned {
+            events.reverse();
+        }
+        events.into_iter().for_each(|incident| told.incidents.rebuild(incident, Duration::ZERO));
+        let recent = vec![closed("a.2", 1300, 1420), closed("a.1", 100, 220)];
+        told.hear(says("a", 2201, BLOCKED).since(1420).recent(recent)).came(&[]);
+    }
+}
+
+#[test]
+fn a_reopened_incident_waits_for_its_last_end_to_be_told_though_another_began() {
+    let mut told = Told::new(2000);
+    let recent = vec![closed("a.3", 1830, 1890), closed("a.2", 300, 360), closed("a.1", 0, 60)];
+    told.hear(says("a", 2001, BLOCKED).since(1890).recent(recent));
+    told.incidents.forget(Duration::from_secs(10), |_, _| true);
+    let ids = |told: &Told| told.incidents.all().map(|(tracked, _)| tracked.incident.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&told), ["a.1", "a.3"]);
+    told.incidents.forget(Duration::from_secs(700), |_, _| true);
+    assert_eq!(ids(&told), Vec::<String>::new());
+}
+
+#[test]
+fn replicas_that_heard_of_it_at_different_times_come_to_the_same_name() {
+    let mut told = Told::new(0);
+    told.hear(says("b", 140, BREACHED).open(opening("b.1", 140, 141))).came(&["opened b.1 140"]);
+    assert!(told.incidents.adopt(&rebuilt(None)));
+    let incident = told.incidents.open_at(&place()).unwrap();
+    assert_eq!((incident.id.as_str(), incident.started), ("a.1", at(99)));
+    assert!(told.incidents.adopt(&Incident { id: "c.1".into(), started: at(150), ..rebuilt(None) }));
+    assert_eq!(told.incidents.open_at(&place()).unwrap().id, "a.1", "one that began later has no say");
+}
+
+#[test]
+fn an_agent_that_invents_targets_fills_nothing_but_its_own_few_places() {
+    let mut told = Told::new(0);
+    for turn in 0..50 {
+        let says = says("a", 100 + turn, BLOCKED);
+        let heading = Heading {
+            boot: says.boot.into(),
+            round: 1,
+            version: "0".into(),
+            config_hash: "c".into(),
+            endpoints_revision: None,
+            interval: Duration::from_secs(15),
+            age: Duration::ZERO,
+            started: at(says.started),
+            finished: at(says.started),
+        };
+        let target = |nth: i64| HeardTarget {
+            name: format!("t{turn}-{nth}"),
+            kind: Kind::Imds,
+            verdict: Verdict::Breached,
+            reason: Reason::Evidence(Evidence::Connected),
+            since: at(0),
+            opening: Some(opening(&format!("a.{turn}.{nth}"), turn, turn)),
+            recent: vec![],
+            startup_exposure: Duration::ZERO,
+            addresses: vec![],
+            skipped: vec![],
+        };
+        let heard = Heard { heading, targets: (0..32).map(target).collect() };
+        let place = Place { target: String::new(), ..place() };
+        told.incidents.hear(&Hearing { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(1) }, |_| None);
+    }
+    assert_eq!(told.incidents.all().count(), 64);
 }

@@ -323,6 +323,28 @@ fn uncovered_is_told_at_once_and_inconclusive_when_it_has_lasted() {
 }
 
 #[test]
+fn very_many_nodes_are_told_of_again_when_it_happens_again() {
+    let mut reporter = Reporter::of(100);
+    let rows = |coverage| (0..30).map(|nth| row(&format!("n{nth:03}"), coverage, None)).collect::<Vec<_>>();
+    let count = |reporter: &mut Reporter| {
+        let many = |(_, act): &(f64, Act)| matches!(act, Act::Post(Notice { saying: Saying::Many { .. }, .. }));
+        let count = reporter.written.iter().filter(|act| many(act)).count();
+        reporter.written.clear();
+        count
+    };
+    for turn in 0..2 {
+        reporter.fleet.rows = rows(Coverage::Uncovered(Gap::NoPod));
+        reporter.run_until(f64::from(turn) * 8000.0 + 100.0);
+        assert_eq!(count(&mut reporter), 1, "{turn}");
+        reporter.fleet.rows = rows(Coverage::Covered);
+        reporter.run_until(f64::from(turn) * 8000.0 + 200.0);
+        // An hour later the API lets go of them.
+        reporter.ledger.names().iter().for_each(|name| reporter.ledger.gone(name));
+        reporter.now = f64::from(turn + 1) * 8000.0;
+    }
+}
+
+#[test]
 fn changes_of_coverage_are_told_as_lines() {
     let mut lasting = Lasting::default();
     let mut look = |coverage, now| {
@@ -340,6 +362,7 @@ fn changes_of_coverage_are_told_as_lines() {
         look(Coverage::Uncovered(Gap::NoPod), 3.0),
         [r#"{"event":"uncovered","guard":"default/deny","node":"n1","reason":"no_pod"}"#]
     );
+    assert!(look(Coverage::Grace(crate::model::fleet::Excuse::NodeNotReady), 3.5).is_empty(), "excused is not covered");
     assert_eq!(look(Coverage::Covered, 4.0), [r#"{"event":"covered","guard":"default/deny","node":"n1","reason":null}"#]);
 }
 
