@@ -111,12 +111,12 @@ impl Asked {
     /// One query. What comes back is what to ask for next time.
     async fn ask(&self, conversation: &mut Conversation, after: Option<&str>) -> Result<Option<String>, Contact> {
         let failed = |why: String| Contact::Failed(format!("{}: {why}", self.address));
-        let wait = names::WAIT.as_secs();
-        let query = after.map(|after| format!("?after={after}&wait={wait}s")).unwrap_or_default();
+        let wait = self.house.wait();
+        let query = after.map(|after| format!("?after={after}&wait={}ms", wait.as_millis())).unwrap_or_default();
         let request =
             Request::get(format!("/v1/report{query}")).header("Host", self.address.to_string()).body(Empty::<Bytes>::new());
         let request = request.map_err(|error| failed(error.to_string()))?;
-        let limit = names::WAIT + names::AGENT_ANSWER_SLACK;
+        let limit = wait + names::AGENT_ANSWER_SLACK;
         let (head, body) = match timeout(limit, conversation.ask(request, names::REPORT_MAX_BYTES)).await {
             Err(_) => return Err(failed(format!("no answer within {} s", limit.as_secs()))),
             Ok(answer) => answer.map_err(|error| failed(error.to_string()))?,

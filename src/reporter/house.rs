@@ -296,6 +296,11 @@ impl House {
 
     // What the agents say.
 
+    /// How long an agent may wait for news before it answers all the same: so that an answer is never stale.
+    pub(super) fn wait(&self) -> Duration {
+        (self.inner().known.rules.stale / names::STALE_INTERVALS).min(names::WAIT)
+    }
+
     /// Waits until the pods that are to be asked may be others.
     pub(super) async fn pods_changed(&self) {
         self.pods.notified().await;

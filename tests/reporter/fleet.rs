@@ -198,6 +198,45 @@ fn the_set_up_is_warned_about_in_log_metrics_and_fleet() {
 }
 
 #[test]
+fn what_is_not_known_is_told_as_well() {
+    let cluster = Cluster::new();
+    let [one, two] = [1, 2].map(|nth| cluster.node(nth));
+    // A control that cannot be reached: nothing is proved, whatever is silent.
+    let dead = "controls: [{name: dead, expect: must-reach, kind: tcp, addresses: [\"10.90.0.99:1\"]}]";
+    let _doubtful = one.agent_with(&format!("guard: {GUARD}\n{QUICK}targets: [{{name: imds, kind: imds}}]\n{dead}\n"), &[]);
+    let mut agent = two.agent();
+    let settings = cluster.file("reporter.yaml", "guards: [{name: default/deny}]\nstale: 6s\ngrace: 5s\nunproven: 5s\n");
+    let reporter = cluster.reporter_as("reporter-1", &["-c", &settings]);
+    cluster.until_ready();
+    cluster.until_row("node-1", SOON, &["covered", "imds inconclusive control_failed"]);
+    cluster.until_row("node-2", SOON, &["covered", "imds blocked"]);
+    cluster.until_told(SOON, &["EgressUnproven node-1 imds"]);
+    let note = cluster.events()[0].note.clone().unwrap();
+    assert!(note.contains("control_failed") && note.contains("is DNS up"), "{note}");
+    agent.kill();
+    cluster.until_row("node-2", SOON, &["uncovered: no_connection"]);
+    assert_eq!(cluster.metrics().value("guardprobe_fleet_uncovered", &[("node", "node-2"), ("reason", "no_connection")]), 1.0);
+    assert_eq!(
+        cluster.metrics().value("guardprobe_fleet_verdict_nodes", &[("verdict", "blocked")]),
+        0.0,
+        "stale is never blocked"
+    );
+    cluster.until_told(SOON, &["EgressUnproven node-1 imds", "ProberUncovered node-2 "]);
+    let _agent = two.agent();
+    cluster.until_row("node-2", SOON, &["covered", "imds blocked"]);
+    let coverage = || {
+        let lines = reporter.lines();
+        let word = |line: &Value, key: &str| line[key].as_str().unwrap_or("-").to_owned();
+        let told = lines
+            .iter()
+            .filter(|line| line["node"] == "node-2")
+            .map(|line| format!("{} {}", word(line, "event"), word(line, "reason")));
+        told.collect::<Vec<_>>()
+    };
+    until("both lines", coverage, |lines| *lines == ["uncovered no_connection", "covered -"]);
+}
+
+#[test]
 fn the_witness_of_a_node_turns_silence_and_resets_into_proof() {
     let cluster = Cluster::new();
     let [agents, witnesses] = [1, 2].map(|nth| if nth == 1 { cluster.node(1) } else { cluster.bare(2) });

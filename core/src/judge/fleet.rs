@@ -326,7 +326,7 @@ impl Known {
         } else if lately(seen.not_ready) {
             Some(Excuse::NodeNotReady)
         } else {
-            (now.up < names::GRACE_AT_START).then_some(Excuse::ReporterStarting)
+            (now.up < names::GRACE_AT_START.min(self.rules.grace)).then_some(Excuse::ReporterStarting)
         }
     }
 }
