@@ -48,11 +48,6 @@ impl Elector {
         Elector { me, seen: None, renewed: None }
     }
 
-    /// Its name.
-    pub fn me(&self) -> &str {
-        &self.me
-    }
-
     /// What to do, at `now` after the start of this process, with the lease that was just read.
     pub fn step(&mut self, lease: Option<&Lease>, now: Duration) -> Step {
         let Some(lease) = lease else { return Step::Create };
