@@ -36,7 +36,7 @@ pub struct Cli {
         long,
         global = true,
         env = "GUARDPROBE_LOG",
-        default_value = "info,hickory_resolver=error,hickory_net=error,kube_client=off"
+        default_value = "info,hickory_resolver=error,hickory_net=error,kube_client=off,kube_runtime=error"
     )]
     pub log: String,
     /// How the log looks.

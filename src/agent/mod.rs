@@ -24,7 +24,6 @@ use guardprobe_core::model::finding::Attribution;
 use guardprobe_core::model::names;
 use guardprobe_core::model::report::Role;
 use life::Life;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use record::Record;
 use std::io;
 use std::net::SocketAddr;
@@ -85,7 +84,7 @@ pub fn run(args: &AgentArgs) -> ExitCode {
         Ok(config) => config,
         Err(message) => return refuse(&message),
     };
-    raise_descriptor_limit();
+    runtime::raise_descriptor_limit();
     match run_as(args, config, pod, clock) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&format!("guardprobe agent: {error}")),
@@ -105,13 +104,6 @@ fn configuration(args: &AgentArgs, pod: &Pod) -> Result<Config, String> {
         config.interval = names::WITNESS_INTERVAL.max(config.timeout);
     }
     Ok(config)
-}
-
-/// Container runtimes start processes with a low soft limit, for the sake of old programs that use select(2).
-fn raise_descriptor_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
 }
 
 fn run_as(args: &AgentArgs, config: Config, pod: Pod, clock: Clock) -> io::Result<()> {

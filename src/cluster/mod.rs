@@ -101,6 +101,9 @@ impl Cluster {
         })?;
         config.connect_timeout = Some(names::API_TIMEOUT);
         config.write_timeout = Some(names::API_TIMEOUT);
+        // Longer than a watch, so that only a connection without a sign of life ends by it.
+        config.read_timeout = Some(names::API_SILENCE);
+        config.reset_reader_on_write = true;
         // Whoever calls rests as long as the answer says, and tells meanwhile why: a retry down here would do so in silence.
         config.default_retry = false;
         let client = Client::try_from(config).map_err(|error| format!("no access to the Kubernetes API: {error}"))?;

@@ -5,13 +5,15 @@ use super::{Cluster, Trouble, words};
 use futures_util::{StreamExt, TryStream, TryStreamExt, pin_mut};
 use guardprobe_core::model::cluster::{DaemonSet, Node, Pod, Service};
 use guardprobe_core::model::names;
-use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
 use kube::runtime::{WatchStreamExt, watcher::Error};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// How long one watch lasts: a connection that died silently is noticed within this time and five seconds.
 const WATCH_SECONDS: u32 = 60;
@@ -71,7 +73,37 @@ async fn follow<K, T>(api: Api<K>, config: Config, words: impl Fn(K) -> Option<T
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    told(watcher(api, config.timeout(WATCH_SECONDS)).default_backoff(), words, tell).await;
+    told(watcher(api, config.timeout(WATCH_SECONDS)).backoff(Patience::new()), words, tell).await;
+}
+
+/// The rest between two failures, twice as long each time from 0.8 s to 30 s, as client-go has it. kube starts over after any event; but a list that fails begins with one too, so that
+/// a rest would never grow: here it takes two in a row.
+struct Patience {
+    rests: DefaultBackoff,
+    events: u32,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Patience { rests: DefaultBackoff::default(), events: 0 }
+    }
+}
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        if std::mem::take(&mut self.events) > 1 {
+            self.rests.reset();
+        }
+        self.rests.next()
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.events = self.events.saturating_add(1);
+    }
 }
 
 async fn told<K, T>(

@@ -51,7 +51,9 @@ fn marked(meta: &ObjectMeta) -> Option<(GuardName, Role)> {
         "witness" => Role::Witness,
         _ => return None,
     };
-    Some((GuardName { namespace: meta.namespace.clone()?, name: label(names::GUARD_LABEL)?.to_owned() }, role))
+    // One that has lost the label is nobody's; it must not stay what it was.
+    let name = label(names::GUARD_LABEL).unwrap_or_default().to_owned();
+    Some((GuardName { namespace: meta.namespace.clone()?, name }, role))
 }
 
 pub(super) fn pod(object: core::Pod) -> Option<Pod> {
@@ -59,13 +61,15 @@ pub(super) fn pod(object: core::Pod) -> Option<Pod> {
     let (meta, spec, status) = (object.metadata, object.spec?, object.status.unwrap_or_default());
     let controller = meta.owner_references.unwrap_or_default().into_iter().find(|owner| owner.controller == Some(true));
     let ready = status.conditions.unwrap_or_default();
+    // The address of a pod that has ended may be another's by now.
+    let ended = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
     Some(Pod {
         uid: meta.uid?,
         namespace: guard.namespace.clone(),
         name: meta.name?,
         guard,
         role,
-        ip: status.pod_ip.and_then(|ip| ip.parse().ok()),
+        ip: status.pod_ip.filter(|_| !ended).and_then(|ip| ip.parse().ok()),
         ready: ready.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
         deleting: meta.deletion_timestamp.is_some(),
         controller: controller.filter(|owner| owner.kind == "DaemonSet").map(|owner| owner.uid),

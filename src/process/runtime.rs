@@ -1,4 +1,5 @@
 //! The one thread that a program runs on.
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::File;
 use std::io;
 use tokio::runtime::{Builder, Runtime};
@@ -15,4 +16,11 @@ pub fn single() -> io::Result<Runtime> {
     let spare: Vec<File> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect::<io::Result<_>>()?;
     drop(spare);
     Builder::new_current_thread().enable_all().build()
+}
+
+/// Container runtimes start processes with a low soft limit, for the sake of old programs that use select(2).
+pub fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }

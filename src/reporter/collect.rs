@@ -3,8 +3,10 @@ use super::house::House;
 use crate::wire::Conversation;
 use guardprobe_core::judge::fleet::Contact;
 use guardprobe_core::model::cluster::Pod;
+use guardprobe_core::model::heard::Heading;
 use guardprobe_core::model::names;
 use guardprobe_core::model::report::Role;
+use guardprobe_core::parse::problem::quote;
 use guardprobe_core::parse::report;
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -20,7 +22,10 @@ use tokio::time::{sleep, timeout};
 
 /// Asks every pod that is to be asked, for as long as the future lives.
 pub(super) async fn collect(house: &Arc<House>) -> ! {
-    let gate = Arc::new(Semaphore::new(names::CONNECTING_MAX));
+    let gates = Arc::new(Gates {
+        answering: Semaphore::new(names::CONNECTING_MAX),
+        failing: Semaphore::new(names::CONNECTING_FAILED_MAX),
+    });
     let mut tasks = JoinSet::new();
     let mut asking: HashMap<String, (SocketAddr, AbortHandle)> = HashMap::new();
     loop {
@@ -39,7 +44,7 @@ pub(super) async fn collect(house: &Arc<House>) -> ! {
         });
         for (uid, (address, pod)) in wanted {
             asking.entry(uid).or_insert_with(|| {
-                let asked = Asked { house: Arc::clone(house), gate: Arc::clone(&gate), pod, address };
+                let asked = Asked { house: Arc::clone(house), gates: Arc::clone(&gates), pod, address };
                 (address, tasks.spawn(asked.for_ever()))
             });
         }
@@ -50,10 +55,32 @@ pub(super) async fn collect(house: &Arc<House>) -> ! {
     }
 }
 
+/// How many agents are being connected to at once. Those that did not answer last time wait for each other, and keep nobody else waiting.
+struct Gates {
+    answering: Semaphore,
+    failing: Semaphore,
+}
+
+/// How much of one agent is still listened to: it has news now and then, and one that answers without end is heard once a second.
+struct Pace {
+    credit: f64,
+    at: Duration,
+}
+
+impl Pace {
+    /// How long to rest after an answer of that length.
+    fn rest_after(&mut self, bytes: usize, now: Duration) -> Duration {
+        let since = now.saturating_sub(self.at).as_secs_f64();
+        let price = 1.0 + bytes as f64 / names::REPORT_USUAL_BYTES as f64;
+        (self.credit, self.at) = ((self.credit + since).min(names::AGENT_ANSWERS) - price, now);
+        Duration::from_secs_f64((1.0 - self.credit).max(0.0))
+    }
+}
+
 /// One pod that is asked.
 struct Asked {
     house: Arc<House>,
-    gate: Arc<Semaphore>,
+    gates: Arc<Gates>,
     pod: Pod,
     address: SocketAddr,
 }
@@ -61,45 +88,48 @@ struct Asked {
 impl Asked {
     async fn for_ever(self) {
         let (shortest, longest) = names::AGENT_BACKOFF;
-        let (mut after, mut rest) = (None, shortest);
+        let mut pace = Pace { credit: names::AGENT_ANSWERS, at: self.house.now().up };
+        let (mut after, mut rest, mut failed) = (None, shortest, false);
         loop {
-            match self.session(&mut after, &mut rest).await {
-                Ok(()) => {}
-                Err(contact) => {
-                    tracing::debug!(pod = self.pod.name, node = self.pod.node, "{contact:?}");
-                    self.house.contact(&self.pod.uid, self.pod.role, contact);
-                    after = None;
-                }
+            let ended = self.session(&mut after, &mut rest, &mut pace, failed).await;
+            failed = ended.is_err();
+            if let Err(contact) = ended {
+                tracing::debug!(pod = self.pod.name, node = self.pod.node, "{contact:?}");
+                self.house.contact(&self.pod.uid, self.pod.role, contact);
+                after = None;
             }
             sleep(rest.mul_f64(0.5 + fastrand::f64())).await;
             rest = (rest * 2).min(longest);
         }
     }
 
-    /// Asks on one connection until it ends. `after` is what is known already; `rest` is short again after each answer.
-    async fn session(&self, after: &mut Option<String>, rest: &mut Duration) -> Result<(), Contact> {
-        let mut conversation = self.connect().await?;
-        let mut credit = names::AGENT_ANSWERS;
+    /// Asks on one connection until it ends. `after` is what is known already; `rest` is short again after each answer that was of use.
+    async fn session(
+        &self,
+        after: &mut Option<String>,
+        rest: &mut Duration,
+        pace: &mut Pace,
+        failed: bool,
+    ) -> Result<(), Contact> {
+        let mut conversation = self.connect(failed).await?;
         loop {
-            let asked = self.house.now().up;
-            let newest = self.ask(&mut conversation, after.as_deref()).await?;
-            let took = self.house.now().up.saturating_sub(asked);
-            // An agent has news now and then; one that answers without end is listened to once a second.
-            credit = (credit - 1.0 + took.as_secs_f64()).min(names::AGENT_ANSWERS);
-            if credit < 1.0 || newest.is_none() {
-                sleep(names::AGENT_PERIOD).await;
-                credit += names::AGENT_PERIOD.as_secs_f64();
+            let (newest, bytes) = self.ask(&mut conversation, after.as_deref()).await?;
+            sleep(pace.rest_after(bytes, self.house.now().up)).await;
+            *after = newest;
+            if after.is_none() {
+                return Ok(()); // its node is not known yet, or not any more: again, but not at once
             }
-            (*after, *rest) = (newest, names::AGENT_BACKOFF.0);
+            *rest = names::AGENT_BACKOFF.0;
             if !conversation.goes_on().await {
                 return Ok(()); // an agent ends a connection after minutes, between two answers
             }
         }
     }
 
-    async fn connect(&self) -> Result<Conversation, Contact> {
+    async fn connect(&self, failed_before: bool) -> Result<Conversation, Contact> {
         let failed = |why: String| Contact::Failed(format!("{}: {why}", self.address));
-        let _turn = self.gate.acquire().await.map_err(|error| failed(error.to_string()))?;
+        let gate = if failed_before { &self.gates.failing } else { &self.gates.answering };
+        let _turn = gate.acquire().await.map_err(|error| failed(error.to_string()))?;
         let stream = match timeout(names::AGENT_CONNECT_TIMEOUT, TcpStream::connect(self.address)).await {
             Err(_) => return Err(failed(format!("no connection within {} s", names::AGENT_CONNECT_TIMEOUT.as_secs()))),
             Ok(connected) => connected.map_err(|error| failed(error.to_string()))?,
@@ -108,8 +138,8 @@ impl Asked {
         Conversation::begin(stream).await.map_err(|error| failed(error.to_string()))
     }
 
-    /// One query. What comes back is what to ask for next time.
-    async fn ask(&self, conversation: &mut Conversation, after: Option<&str>) -> Result<Option<String>, Contact> {
+    /// One query. What comes back is what to ask for next time, and how long the answer was.
+    async fn ask(&self, conversation: &mut Conversation, after: Option<&str>) -> Result<(Option<String>, usize), Contact> {
         let failed = |why: String| Contact::Failed(format!("{}: {why}", self.address));
         let wait = self.house.wait();
         let query = after.map(|after| format!("?after={after}&wait={}ms", wait.as_millis())).unwrap_or_default();
@@ -124,7 +154,15 @@ impl Asked {
         if head.status != StatusCode::OK {
             return Err(failed(format!("answered with status {}", head.status.as_u16())));
         }
-        self.take(&body)
+        Ok((self.take(&body)?, body.len()))
+    }
+
+    /// Another process than that pod's, at an address that it had: what it says would be taken for this pod's.
+    fn check_name(&self, heading: &Heading) -> Result<(), Contact> {
+        match &heading.pod {
+            Some(pod) if *pod != self.pod.name => Err(Contact::Refused(format!("it says that it is pod {}", quote(pod)))),
+            _ => Ok(()),
+        }
     }
 
     fn take(&self, body: &[u8]) -> Result<Option<String>, Contact> {
@@ -132,11 +170,13 @@ impl Asked {
         match self.pod.role {
             Role::Agent => {
                 let heard = report::agent(body).map_err(Contact::Refused)?;
+                self.check_name(&heard.heading)?;
                 let newest = format!("{}.{}", heard.heading.boot, heard.heading.round);
                 Ok(self.house.heard(uid, heard).then_some(newest))
             }
             Role::Witness => {
                 let witnessed = report::witness(body).map_err(Contact::Refused)?;
+                self.check_name(&witnessed.heading)?;
                 let newest = format!("{}.{}", witnessed.heading.boot, witnessed.heading.round);
                 self.house.witnessed(uid, witnessed);
                 Ok(Some(newest))

@@ -65,13 +65,20 @@ struct Inner {
     /// Whether it led when that was looked at last.
     led: bool,
     counts: Counts,
-    /// As it was at the last tick: for what may be a second old.
+    /// As it was looked at last.
     fleet: Fleet,
+    looked: Duration,
     ticked: Duration,
     /// Lists that have not ended yet.
     pending: BTreeSet<String>,
     /// What of the API fails now, by what it is for.
-    trouble: BTreeMap<String, Option<Trouble>>,
+    trouble: BTreeMap<String, Option<(Trouble, Duration)>>,
+    /// How many lines may still be written about each node that had some lately, and since when that stands.
+    lines: BTreeMap<String, (f64, Duration)>,
+    /// Lines that were not written.
+    suppressed: u64,
+    /// Whether an incident changed since the fleet was looked at.
+    changed: bool,
     /// The names of our Events, by namespace.
     told: BTreeMap<String, BTreeSet<String>>,
     /// Whether incidents were rebuilt from our Events, and whether an agent was heard.
@@ -99,9 +106,13 @@ impl House {
             led: false,
             counts: Counts::default(),
             fleet: Fleet::default(),
+            looked: Duration::ZERO,
             ticked: Duration::ZERO,
             pending,
             trouble: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            suppressed: 0,
+            changed: false,
             told: BTreeMap::new(),
             rebuilt: false,
             heard: false,
@@ -148,12 +159,12 @@ impl House {
         let now = self.now();
         let mut inner = self.inner();
         match news {
-            News::Trouble(trouble) => inner.fails(what, Some(trouble)),
+            News::Trouble(trouble) => inner.fails(what, Some(trouble), now),
             news => {
                 if matches!(news, News::All(_)) {
                     inner.pending.remove(what);
-                    inner.fails(what, None);
                 }
+                inner.fails(what, None, now);
                 take(&mut inner, now, news);
             }
         }
@@ -369,7 +380,7 @@ impl House {
         let now = self.now();
         let mut inner = self.inner();
         let inner = &mut *inner;
-        if !inner.elector.leads(now.up) || inner.pending.contains("events in default") {
+        if !inner.elector.leads(now.up) || inner.must_wait_for("events in default", now.up) {
             return None;
         }
         let wanted = notice::wanted(&inner.fleet, &inner.incidents, &inner.lasting, &inner.known.rules, now.up);
@@ -404,7 +415,8 @@ impl House {
 
     /// Something that is done at the API now and then works, or does not.
     pub(super) fn works(&self, what: &str, trouble: Option<Trouble>) {
-        self.inner().fails(what, trouble);
+        let now = self.now();
+        self.inner().fails(what, trouble, now);
     }
 
     /// Decides on the Lease.
@@ -434,6 +446,7 @@ impl House {
         let inner = &mut *inner;
         inner.known.tick(now.up);
         inner.fleet = inner.look(now);
+        (inner.changed, inner.looked) = (false, now.up);
         let changes = inner.lasting.look(&inner.fleet, now.up);
         self.tell(inner, now, changes);
         let ledger = &inner.ledger;
@@ -441,12 +454,18 @@ impl House {
         let known = &inner.known;
         inner.incidents.forget_places(|place| known.node_uid(&place.node) != Some(&place.node_uid));
         inner.ticked = now.up;
+        inner.forget_trouble(now);
+        inner.lines.retain(|_, (left, at)| *left + now.up.saturating_sub(*at).as_secs_f64() < names::NODE_LINES);
+        if std::mem::take(&mut inner.suppressed) > 0 {
+            tracing::warn!("lines were not written: one node has more than {} to tell, and one a second", names::NODE_LINES);
+        }
         inner.tell_warnings();
     }
 
     /// Writes a line for each change, and counts.
     fn tell(&self, inner: &mut Inner, now: Moment, changes: Vec<Change>) {
         let leader = inner.elector.leads(now.up);
+        inner.changed |= !changes.is_empty();
         for change in changes {
             if let (Happening::Opened, Changed::Incident { incident }) = (change.event, &change.what) {
                 let key = (incident.place.guard.clone(), incident.place.target.clone());
@@ -456,6 +475,13 @@ impl House {
             }
             let (schema, reporter) = (names::INCIDENT_SCHEMA.to_owned(), self.me.clone());
             let what = format!("{:?}", change.event).to_lowercase();
+            let node = match &change.what {
+                Changed::Incident { incident } => &incident.place.node,
+                Changed::Coverage { node, .. } => node,
+            };
+            if !inner.may_tell(node, now) {
+                continue;
+            }
             lines::write(&FleetLine { schema, time: now.wall, reporter, leader, change }, &what);
         }
     }
@@ -465,11 +491,12 @@ impl House {
     /// The page for Prometheus.
     pub(super) fn metrics(&self) -> String {
         let now = self.now();
-        let inner = self.inner();
-        let fleet = inner.look(now);
+        let mut inner = self.inner();
+        inner.refresh(now);
+        let (inner, fleet) = (&*inner, &inner.fleet);
         let trouble = inner.trouble.iter().map(|(what, trouble)| (what.as_str(), trouble.is_some())).collect();
         fleet_metrics::page(&FleetState {
-            fleet: &fleet,
+            fleet,
             guards: inner.known.guards.iter().map(|guard| &guard.name).collect(),
             counts: &inner.counts,
             waiting: inner.ledger.waiting(),
@@ -483,10 +510,10 @@ impl House {
     /// A page of the fleet, as JSON.
     pub(super) fn fleet(&self, page: &Page) -> String {
         let now = self.now();
-        let inner = self.inner();
-        let fleet = inner.look(now);
+        let mut inner = self.inner();
+        inner.refresh(now);
         let view = View { time: now.wall, reporter: &self.me, leader: inner.elector.leads(now.up), pending: inner.pendings() };
-        shown::page(&fleet, view, page)
+        shown::page(&inner.fleet, view, page)
     }
 
     /// Whether it works.
@@ -523,6 +550,14 @@ impl Inner {
         fleet
     }
 
+    /// Looks at the fleet anew where an incident changed since; what changes otherwise may be as old as a tick.
+    fn refresh(&mut self, now: Moment) {
+        if self.changed && now.up.saturating_sub(self.looked) >= names::FLEET_FRESH {
+            self.fleet = self.look(now);
+            (self.changed, self.looked) = (false, now.up);
+        }
+    }
+
     fn pod_gone(&mut self, uid: &str, now: Moment) {
         if let Some(place) = self.known.one(uid).and_then(|seen| fleet::place_of(&self.known, &seen.pod)) {
             self.incidents.pod_gone(&place, uid);
@@ -532,7 +567,7 @@ impl Inner {
 
     /// True while nothing can be asked yet because of that: at most for a while, and not where it will never be allowed.
     fn must_wait_for(&self, what: &str, now: Duration) -> bool {
-        let forbidden = matches!(self.trouble.get(what), Some(Some(Trouble::Forbidden(_))));
+        let forbidden = matches!(self.trouble.get(what), Some(Some((Trouble::Forbidden(_), _))));
         self.pending.contains(what) && !forbidden && now < names::WAIT
     }
 
@@ -549,20 +584,45 @@ impl Inner {
     }
 
     /// Notes that something fails, or does not, and says so once.
-    fn fails(&mut self, what: &str, trouble: Option<Trouble>) {
-        let before = self.trouble.insert(what.to_owned(), trouble.clone()).flatten();
+    fn fails(&mut self, what: &str, trouble: Option<Trouble>, now: Moment) {
+        let before = self.trouble.insert(what.to_owned(), trouble.clone().map(|trouble| (trouble, now.up))).flatten();
         match (before, trouble) {
-            (before, Some(trouble)) if before.as_ref().map(std::mem::discriminant) != Some(std::mem::discriminant(&trouble)) => {
-                tracing::warn!(what, "{trouble}{}", advice(&trouble));
+            (before, Some(trouble)) => {
+                let kind = std::mem::discriminant(&trouble);
+                if before.is_none_or(|(before, _)| std::mem::discriminant(&before) != kind) {
+                    tracing::warn!(what, "{trouble}{}", advice(&trouble));
+                }
             }
             (Some(_), None) => tracing::info!(what, "works again"),
-            _ => {}
+            (None, None) => {}
         }
+    }
+
+    /// A watch that goes on says nothing while nothing changes: what has not failed again for long works.
+    fn forget_trouble(&mut self, now: Moment) {
+        let old = |at: &Duration| now.up.saturating_sub(*at) > names::TROUBLE_KEPT;
+        let over: Vec<String> = self
+            .trouble
+            .iter()
+            .filter(|(_, trouble)| trouble.as_ref().is_some_and(|(_, at)| old(at)))
+            .map(|(what, _)| what.clone())
+            .collect();
+        over.iter().for_each(|what| self.fails(what, None, now));
+    }
+
+    /// Whether one more line about that node may be written: what one agent invents must not push out what others have to say.
+    fn may_tell(&mut self, node: &str, now: Moment) -> bool {
+        let (left, at) = self.lines.get(node).copied().unwrap_or((names::NODE_LINES, now.up));
+        let left = (left + now.up.saturating_sub(at).as_secs_f64()).min(names::NODE_LINES);
+        let may = left >= 1.0;
+        self.lines.insert(node.to_owned(), (if may { left - 1.0 } else { left }, now.up));
+        self.suppressed += u64::from(!may);
+        may
     }
 
     fn pendings(&self) -> Vec<String> {
         let why = |what: &String| match self.trouble.get(what).and_then(Option::as_ref) {
-            Some(trouble) => format!("{what} ({trouble})"),
+            Some((trouble, _)) => format!("{what} ({trouble})"),
             None => what.clone(),
         };
         // Without its Events it cannot know what was told, but it can say how the fleet is.

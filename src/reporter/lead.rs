@@ -5,7 +5,6 @@ use crate::show::endpoints;
 use guardprobe_core::judge::election::{Lease, Step};
 use guardprobe_core::model::names;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -60,32 +59,43 @@ pub(super) async fn give_up(cluster: &Cluster, house: &House, namespace: &str) {
     }
 }
 
-/// Writes the ConfigMap when the addresses change, when this one begins to lead, and now and then.
+/// Writes the ConfigMaps when the addresses change, when this one begins to lead, and now and then; those that failed again sooner.
 async fn keep_endpoints(cluster: &Cluster, house: &House) -> ! {
+    let mut due = house.namespaces();
     loop {
-        let addresses = house.endpoints();
-        let failed = house.leads() && !addresses.is_empty() && !write_endpoints(cluster, house, &addresses).await;
+        let failed = if house.leads() { write_endpoints(cluster, house, due).await } else { BTreeSet::new() };
         tokio::select! {
-            () = sleep(if failed { names::LEASE_DURATION } else { names::ENDPOINTS_RENEWAL }) => {}
-            () = house.endpoints_changed.notified() => {}
+            () = sleep(names::LEASE_DURATION), if !failed.is_empty() => due = failed,
+            () = sleep(names::ENDPOINTS_RENEWAL) => due = house.namespaces(),
+            () = house.endpoints_changed.notified() => due = house.namespaces(),
         }
     }
 }
 
-/// True when it is written everywhere.
-async fn write_endpoints(cluster: &Cluster, house: &House, addresses: &BTreeSet<SocketAddr>) -> bool {
-    let file = match endpoints::file(addresses, house.wall()) {
+/// Writes the ConfigMaps of these namespaces; gives those that could not be written. Whoever loses the lead meanwhile leaves the rest to
+/// another.
+async fn write_endpoints(cluster: &Cluster, house: &House, namespaces: BTreeSet<String>) -> BTreeSet<String> {
+    const WHAT: &str = "the endpoints ConfigMap";
+    let addresses = house.endpoints();
+    if addresses.is_empty() {
+        return BTreeSet::new();
+    }
+    let file = match endpoints::file(&addresses, house.wall()) {
         Ok(file) => file,
         Err(message) => {
-            house.works("the endpoints ConfigMap", Some(Trouble::Invalid(message)));
-            return false;
+            house.works(WHAT, Some(Trouble::Invalid(message)));
+            return namespaces;
         }
     };
-    let mut written = Ok(());
-    for namespace in house.namespaces() {
-        written = cluster.write_endpoints(&namespace, &file).await.and(written);
+    let (mut failed, mut trouble) = (BTreeSet::new(), None);
+    for namespace in namespaces {
+        if house.leads()
+            && let Err(error) = cluster.write_endpoints(&namespace, &file).await
+        {
+            failed.insert(namespace);
+            trouble = Some(error);
+        }
     }
-    let done = written.is_ok();
-    house.works("the endpoints ConfigMap", written.err());
-    done
+    house.works(WHAT, trouble);
+    failed
 }

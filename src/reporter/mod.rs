@@ -78,6 +78,7 @@ pub struct ReporterArgs {
 /// Runs the command.
 pub fn run(args: &ReporterArgs) -> ExitCode {
     let clock = Clock::start();
+    runtime::raise_descriptor_limit();
     let done = settings(args).and_then(|settings| {
         let runtime = runtime::single().map_err(|error| format!("guardprobe reporter: {error}"))?;
         runtime.block_on(run_as(args, settings, clock)).map_err(|error| format!("guardprobe reporter: {error}"))

@@ -171,7 +171,7 @@ fn report(scene: &Scene, nth: usize) -> Value {
     let dns = json!({"address": "10.96.0.10:53", "family": "ipv4", "source": "literal", "outcome": "connected", "layer": "tcp",
                      "latency_seconds": 0.001, "detail": "answered over UDP and TCP", "evidence": "answered"});
     json!({
-        "schema": "guardprobe.report/v1", "guard": "default/deny", "role": "agent", "node": format!("bare-{nth:04}"), "pod": "x",
+        "schema": "guardprobe.report/v1", "guard": "default/deny", "role": "agent", "node": format!("bare-{nth:04}"), "pod": null,
         "version": "0.1.0", "config_hash": "c0ffee", "endpoints_revision": null, "boot": boot, "round": scene.round_of(nth),
         "started": now, "finished": now, "age_seconds": 3.0, "interval_seconds": 15.0,
         "verdict": if breached { "breached" } else { "blocked" },

@@ -189,7 +189,7 @@ fn a_hostile_agent_changes_nothing_outside_its_own_row() {
             json!({"name": name, "kind": "imds", "verdict": "breached", "finding": "breached", "reason": "token_issued", "rule": 1, "why": "",
                    "since": "2030-01-01T00:00:00Z", "opening": opening, "recent": recent, "startup_exposure_seconds": 0.0, "observations": []})
         };
-        json!({"schema": "guardprobe.report/v1", "guard": "default/another", "role": "agent", "node": "node-1", "pod": "agent-1", "version": "9",
+        json!({"schema": "guardprobe.report/v1", "guard": "default/another", "role": "agent", "node": "node-1", "pod": null, "version": "9",
                "config_hash": "x", "endpoints_revision": null, "boot": "ffff", "round": round, "started": "2030-01-01T00:00:00Z",
                "finished": "2030-01-01T00:00:01Z", "age_seconds": 0.0, "interval_seconds": 15.0, "verdict": "breached",
                "targets": [target("imds"), target("invented")], "controls": []})

@@ -17,7 +17,7 @@ use crate::model::names;
 use crate::model::observation::Source;
 use crate::model::report::Role;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Everything that streams have told.
@@ -209,10 +209,18 @@ impl Known {
         self.pods.values().filter(|seen| seen.gone.is_none())
     }
 
-    /// The pods that are to be asked: those of our DaemonSets that have an address and a node.
+    /// The pods that are to be asked: those of our DaemonSets that have an address and a node. Of several with one address only the newest
+    /// can still have it.
     pub fn to_ask(&self) -> impl Iterator<Item = &Pod> {
-        let askable = |pod: &&Pod| pod.ip.is_some() && pod.node.is_some() && self.is_ours(pod);
-        self.pods().map(|seen| &seen.pod).filter(askable)
+        let askable = |seen: &&PodSeen| seen.pod.ip.is_some() && seen.pod.node.is_some() && self.is_ours(&seen.pod);
+        let mut newest: BTreeMap<Option<IpAddr>, &PodSeen> = BTreeMap::new();
+        for seen in self.pods().filter(askable) {
+            let known = newest.entry(seen.pod.ip).or_insert(seen);
+            if seen.first > known.first {
+                *known = seen;
+            }
+        }
+        newest.into_values().map(|seen| &seen.pod)
     }
 
     /// True when one of our DaemonSets controls that pod, and it says of itself what the DaemonSet says.

@@ -15,6 +15,8 @@ pub struct Heading {
     pub boot: String,
     /// The number of the report in its boot.
     pub round: u64,
+    /// The pod that it says it is.
+    pub pod: Option<String>,
     /// Version of the program.
     pub version: String,
     /// Hash of its configuration.

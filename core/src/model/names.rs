@@ -200,8 +200,10 @@ pub const REPORT_MAX_BYTES: usize = 1024 * 1024;
 /// How many observations a target or control of a report may have: all addresses of an endpoints file and of the configuration, each
 /// name with as many as are tried.
 pub const OBSERVATIONS_MAX: usize = ENDPOINTS_MAX_ADDRESSES + ADDRESSES_MAX * NAME_ADDRESSES_MAX;
-/// How many agents are being connected to at once.
-pub const CONNECTING_MAX: usize = 64;
+/// How many agents are being connected to at once …
+pub const CONNECTING_MAX: usize = 256;
+/// … and how many of those that did not answer last time.
+pub const CONNECTING_FAILED_MAX: usize = 64;
 /// How long the connection to an agent may take.
 pub const AGENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much longer than the wait an agent's answer may take.
@@ -210,8 +212,8 @@ pub const AGENT_ANSWER_SLACK: Duration = Duration::from_secs(10);
 pub const AGENT_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How many answers of one agent are looked at as they come …
 pub const AGENT_ANSWERS: f64 = 10.0;
-/// … before it is asked no oftener than this.
-pub const AGENT_PERIOD: Duration = Duration::from_secs(1);
+/// … each of which counts once more for every so many bytes; then one a second.
+pub const REPORT_USUAL_BYTES: usize = 64 * 1024;
 /// How often it is looked whether all agents are asked that are to be, at least …
 pub const AGENTS_PERIOD: Duration = Duration::from_secs(10);
 /// … and how long after a change of the pods: a list of thousands comes one by one.
@@ -221,6 +223,12 @@ pub const AGENTS_PAUSE: Duration = Duration::from_millis(100);
 pub const SETTLE: Duration = Duration::from_millis(250);
 /// The shortest rest of the writer of Events when there is nothing to write.
 pub const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// How many lines about one node are written as they come, and then one a second.
+pub const NODE_LINES: f64 = 100.0;
+/// What failed and has not failed again for so long works again: a watch tries anew within a minute.
+pub const TROUBLE_KEPT: Duration = Duration::from_secs(120);
+/// The fleet that is shown is at most that old where an incident changed.
+pub const FLEET_FRESH: Duration = Duration::from_millis(100);
 /// How long after many nodes changed at once the Event that says so is written, for the same reason.
 pub const BURST_SETTLE: Duration = Duration::from_millis(500);
 /// Within what time changes of many nodes are one thing.
@@ -243,6 +251,9 @@ pub const EVENTS_KEPT: Duration = Duration::from_secs(50 * 60);
 pub const NOTE_MAX_BYTES: usize = 1024;
 /// How long a call to the API server may take.
 pub const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection to the API server may be silent: longer than a watch lasts, after which the server says so.
+pub const API_SILENCE: Duration = Duration::from_secs(75);
 
 /// How long a Lease is good for without renewal, as other electors see it.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);

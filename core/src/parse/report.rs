@@ -16,6 +16,10 @@ use std::time::Duration;
 /// The longest id, version, hash or revision in a report; ours have at most 64 characters.
 const WORD_LENGTH_MAX: usize = 64;
 
+/// The longest name of a pod, as Kubernetes has it.
+const POD_LENGTH_MAX: usize = 253;
+/// How much is told of what is wrong with a body: it may quote a word of it.
+const WRONG_MAX: usize = 200;
 /// The longest time in a report: about three years, so that sums of such times are times.
 const SECONDS_MAX: Duration = Duration::from_secs(100_000_000);
 
@@ -61,11 +65,16 @@ pub fn witness(bytes: &[u8]) -> Result<Witnessed, String> {
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     let expected = names::REPORT_SCHEMA;
-    let schema: Schema = serde_json::from_slice(bytes).map_err(|error| format!("not a report: {error}: expected {expected}"))?;
+    let schema: Schema =
+        serde_json::from_slice(bytes).map_err(|error| format!("not a report: {}: expected {expected}", cut(&error)))?;
     if schema.schema != expected {
         return Err(format!("the schema is {}: expected {expected}", quote(&schema.schema)));
     }
-    serde_json::from_slice(bytes).map_err(|error| format!("not a report of {expected}: {error}"))
+    serde_json::from_slice(bytes).map_err(|error| format!("not a report of {expected}: {}", cut(&error)))
+}
+
+fn cut(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(WRONG_MAX).collect()
 }
 
 fn heading(head: &Head, role: Role) -> Result<Heading, String> {
@@ -75,6 +84,9 @@ fn heading(head: &Head, role: Role) -> Result<Heading, String> {
     let revision = head.endpoints_revision.as_deref().unwrap_or("none");
     let words = [("boot", &*head.boot), ("version", &*head.version), ("config_hash", &*head.config_hash), ("revision", revision)];
     words.into_iter().try_for_each(|(name, text)| word(name, text))?;
+    if head.pod.as_ref().is_some_and(|pod| pod.len() > POD_LENGTH_MAX) {
+        return Err(format!("pod is longer than {POD_LENGTH_MAX} characters: expected the name of a pod"));
+    }
     let interval = seconds("interval_seconds", head.interval_seconds)?;
     if interval.is_zero() || interval > names::DURATION_MAX {
         return Err(format!("interval_seconds is {}: expected more than 0 and at most a day", head.interval_seconds));
@@ -82,6 +94,7 @@ fn heading(head: &Head, role: Role) -> Result<Heading, String> {
     Ok(Heading {
         boot: head.boot.clone(),
         round: head.round,
+        pod: head.pod.clone(),
         version: head.version.clone(),
         config_hash: head.config_hash.clone(),
         endpoints_revision: head.endpoints_revision.clone(),
@@ -219,6 +232,7 @@ mod tests {
         ] {
             assert!(refusal.contains(why), "{refusal}: {why}");
         }
+        assert!(refusal(|r| r["targets"][0]["verdict"] = json!("x".repeat(1_000_000))).len() < 300);
         assert!(agent(b"<html>").unwrap_err().contains("not a report"));
         assert!(agent(b"").unwrap_err().contains("not a report"));
     }

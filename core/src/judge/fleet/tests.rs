@@ -123,6 +123,7 @@ fn heading(interval: u64, age: u64) -> Heading {
     Heading {
         boot: "b00".into(),
         round: 4,
+        pod: None,
         version: "0.1.0".into(),
         config_hash: "c0ffee".into(),
         endpoints_revision: None,
@@ -384,6 +385,7 @@ fn an_open_incident_is_breached_whatever_is_heard() {
 #[test]
 fn only_pods_of_our_daemon_sets_are_asked() {
     let mut known = known_with(&[("a1", "n1"), ("witness", "n1")]);
+    known.pod(Pod { ip: Some([10, 0, 0, 2].into()), ..pod("witness", "n1") }, up(0));
     let strange = |name: &str, change: fn(&mut Pod)| {
         let mut pod = pod(name, "n1");
         change(&mut pod);
@@ -401,6 +403,9 @@ fn only_pods_of_our_daemon_sets_are_asked() {
     }
     let asked: Vec<&str> = known.to_ask().map(|pod| pod.name.as_str()).collect();
     assert_eq!(asked, ["a1", "witness"]);
+    // An address that another pod has got since.
+    known.pod(pod("a9", "n9"), up(10));
+    assert_eq!(known.to_ask().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["a9", "witness"]);
 }
 
 /// The warnings, `word: count (examples)`.

@@ -106,6 +106,7 @@ impl Told {
         let heading = Heading {
             boot: says.boot.into(),
             round: 1,
+            pod: None,
             version: "0".into(),
             config_hash: "c".into(),
             endpoints_revision: None,
@@ -226,7 +227,7 @@ fn what_came_and_went_while_nobody_asked_is_told_late_and_only_once() {
     // But nobody had come before for an hour and a half.
     let old = says("a", 5000, BLOCKED).since(105).recent(vec![closed("a.1", 100, 102)]);
     let mut told = Told::new(4990);
-    told.incidents = Incidents::new(Duration::from_secs(5400));
+    told.incidents.nobody_told_for(Duration::from_secs(5400));
     told.hear(old).came(&["opened a.1 100", "closed a.1 100-102 blocked"]);
 }
 
@@ -372,6 +373,7 @@ fn an_incident_of_a_node_or_a_target_that_is_gone_ends_with_what_is_known() {
     let heading = Heading {
         boot: "b".into(),
         round: 1,
+        pod: None,
         version: "0".into(),
         config_hash: "d".into(),
         endpoints_revision: None,
@@ -469,6 +471,7 @@ fn an_agent_that_invents_targets_fills_nothing_but_its_own_few_places() {
         let heading = Heading {
             boot: says.boot.into(),
             round: 1,
+            pod: None,
             version: "0".into(),
             config_hash: "c".into(),
             endpoints_revision: None,

@@ -64,6 +64,7 @@ fn hear(incidents: &mut Incidents, node: usize, opening: Option<Opening>, recent
     let heading = Heading {
         boot: format!("b{node:03}"),
         round: 1,
+        pod: None,
         version: "0".into(),
         config_hash: "c".into(),
         endpoints_revision: None,
