@@ -440,13 +440,23 @@ impl Cluster {
 
     /// A reporter of that name; it may not listen yet.
     pub(crate) fn reporter_as(&self, name: &str, args: &[&str]) -> Process {
+        self.reporter_by(name, &[], args)
+    }
+
+    /// A reporter that is started by another program.
+    pub(crate) fn reporter_under(&self, program: &[&str]) -> Process {
+        self.reporter_by("reporter-1", program, &[])
+    }
+
+    fn reporter_by(&self, name: &str, program: &[&str], args: &[&str]) -> Process {
         let access = self.path("reporter.conf");
         let access = if Path::new(&access).exists() { access } else { self.reporter_access() };
         let mut command = Command::new("ip");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("GUARDPROBE_FORBIDDEN_NETNS", own_namespace());
         command.env("KUBECONFIG", access).env("GUARDPROBE_POD", name).env("GUARDPROBE_NAMESPACE", "guardprobe");
         command.env("GUARDPROBE_NODE", "node-1").env("GUARDPROBE_LOG", "info,kube_client=off,guardprobe=debug");
-        command.args(["netns", "exec", &self.hub(), env!("CARGO_BIN_EXE_guardprobe"), "reporter"]);
+        command.args(["netns", "exec", &self.hub()]).args(program);
+        command.args([env!("CARGO_BIN_EXE_guardprobe"), "reporter"]);
         if !args.contains(&"-c") {
             command.args(["--guard", GUARD]);
         }

@@ -225,7 +225,7 @@ fn a_hostile_agent_changes_nothing_outside_its_own_row() {
     for (nth, why) in [
         (2, "length limit"),
         (3, "not a report"),
-        (5, "invalid HTTP"),
+        (5, "10.91.5.2:9797"),
         (6, "answered with status 302"),
         (8, "age_seconds is 1844674407370955"),
     ] {
