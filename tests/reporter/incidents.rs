@@ -382,3 +382,36 @@ fn a_reporter_that_starts_makes_no_breach_of_a_brief_opening_and_lets_go_of_a_no
     let opened = reporter.lines().iter().filter(|line| line["event"] == "opened").count();
     assert_eq!(opened, 0, "{:?}", reporter.lines());
 }
+
+#[test]
+#[ignore = "a measurement: ./test slow"]
+fn at_the_defaults_a_removal_is_told_within_two_seconds() {
+    let cluster = Cluster::new();
+    cluster.bare_nodes(100);
+    let nodes: Vec<Node<'_>> = (1..=20).map(|nth| cluster.node(nth)).collect();
+    let _agents: Vec<Process> = nodes
+        .iter()
+        .map(|node| node.agent_with(&format!("guard: {GUARD}\ntargets: [{{name: imds, kind: imds}}]\n"), &[]))
+        .collect();
+    let _reporter = cluster.reporter();
+    nodes.iter().for_each(|node| cluster.until_row(&node.name(), SOON, &["covered", "imds blocked"]));
+    let mut took: Vec<f64> = Vec::new();
+    for node in &nodes {
+        sleep(S(2.0 + fastrand::f64())); // Events about single nodes come one a second
+        let fallen = now();
+        node.unguard();
+        within(SOON, "it is told", || {
+            let events = cluster.events();
+            match events_of(&events, &node.name(), "EgressBreached").first() {
+                Some(event) => {
+                    took.push(event.event_time.as_ref().unwrap().0.duration_since(fallen).as_secs_f64());
+                    Ok(())
+                }
+                None => Err(format!("{:?}", cluster.told())),
+            }
+        });
+    }
+    took.sort_by(f64::total_cmp);
+    println!("from the removal to the Event, 20 nodes: {:.2} s least, {:.2} s median, {:.2} s most", took[0], took[10], took[19]);
+    assert!(took[19] < 2.0, "{took:?}");
+}
