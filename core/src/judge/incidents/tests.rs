@@ -34,6 +34,22 @@ fn transient(id: &str, started: i64) -> ClosedOpening {
     ClosedOpening { transient: true, ..closed(id, started, started) }
 }
 
+/// The head of a report about a round of two seconds, sent a second later.
+fn heading(boot: &str, started: i64) -> Heading {
+    Heading {
+        boot: boot.into(),
+        round: 1,
+        pod: None,
+        version: "0".into(),
+        config_hash: "c".into(),
+        endpoints_revision: None,
+        interval: Duration::from_secs(15),
+        age: Duration::from_secs(1),
+        started: at(started),
+        finished: at(started + 2),
+    }
+}
+
 /// What agents say, one after the other, and what comes of it. Seconds are those of the agent's clock; this process began at `began`.
 struct Told {
     incidents: Incidents,
@@ -103,18 +119,7 @@ impl Told {
     }
 
     fn hear(&mut self, says: Says) -> &mut Self {
-        let heading = Heading {
-            boot: says.boot.into(),
-            round: 1,
-            pod: None,
-            version: "0".into(),
-            config_hash: "c".into(),
-            endpoints_revision: None,
-            interval: Duration::from_secs(15),
-            age: Duration::from_secs(1),
-            started: at(says.started),
-            finished: at(says.started + 2),
-        };
+        let heading = heading(says.boot, says.started);
         let target = HeardTarget {
             name: "imds".into(),
             kind: Kind::Imds,
@@ -370,18 +375,7 @@ fn an_incident_of_a_node_or_a_target_that_is_gone_ends_with_what_is_known() {
     told.note(changes);
     told.came(&["closed a.1 99-101 node_gone"]);
     let mut told = open();
-    let heading = Heading {
-        boot: "b".into(),
-        round: 1,
-        pod: None,
-        version: "0".into(),
-        config_hash: "d".into(),
-        endpoints_revision: None,
-        interval: Duration::from_secs(15),
-        age: Duration::ZERO,
-        started: at(130),
-        finished: at(132),
-    };
+    let heading = heading("b", 130);
     let heard = Heard { heading, targets: vec![] };
     let place = Place { target: String::new(), ..place() };
     let changes =
@@ -468,18 +462,7 @@ fn an_agent_that_invents_targets_fills_nothing_but_its_own_few_places() {
     let mut told = Told::new(0);
     for turn in 0..50 {
         let says = says("a", 100 + turn, BLOCKED);
-        let heading = Heading {
-            boot: says.boot.into(),
-            round: 1,
-            pod: None,
-            version: "0".into(),
-            config_hash: "c".into(),
-            endpoints_revision: None,
-            interval: Duration::from_secs(15),
-            age: Duration::ZERO,
-            started: at(says.started),
-            finished: at(says.started),
-        };
+        let heading = heading(says.boot, says.started);
         let target = |nth: i64| HeardTarget {
             name: format!("t{turn}-{nth}"),
             kind: Kind::Imds,
