@@ -98,13 +98,16 @@ impl<'t> Builder<'t, '_> {
     }
 
     fn next(&mut self) -> Result<(Event<'t>, Span), Unreadable> {
-        match self.events.next_event() {
-            Some(Ok(next)) => Ok(next),
-            Some(Err(error)) => {
-                self.syntax_error(&error);
-                Err(Unreadable)
+        loop {
+            match self.events.next_event() {
+                Some(Ok((Event::Comment(..), _))) => {}
+                Some(Ok(next)) => return Ok(next),
+                Some(Err(error)) => {
+                    self.syntax_error(&error);
+                    return Err(Unreadable);
+                }
+                None => return Err(Unreadable),
             }
-            None => Err(Unreadable),
         }
     }
 
