@@ -211,3 +211,15 @@ fn addresses_of_all_sorts() -> impl Strategy<Value = std::net::IpAddr> {
         v6
     ]
 }
+
+#[test]
+fn the_reporters_example_in_the_readme_is_read_and_names_the_agreed_numbers() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let (_, rest) = readme.split_once("# guardprobe reporter -c reporter.yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let read = guardprobe_core::parse::reporter::parse_bytes(example.as_bytes());
+    let settings = read.unwrap_or_else(|problems| panic!("{}", problems.in_file("README.md".as_ref())));
+    assert_eq!(settings.guards[0].name.to_string(), "default/deny-k8s-api-and-imds");
+    assert_eq!(settings.guards[0].labels["egress"], "restricted");
+    assert_eq!(settings.rules, guardprobe_core::model::fleet::Rules::default());
+}
