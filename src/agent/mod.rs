@@ -126,7 +126,7 @@ fn run_as(args: &AgentArgs, config: Config, pod: Pod, clock: Clock) -> io::Resul
 
 fn introduction(config: &Config, role: Role) -> String {
     let targets: Vec<&str> = config.targets.iter().map(|target| target.name.as_str()).collect();
-    let role = if role == Role::Agent { "agent" } else { "witness" };
+    let role = role.as_str();
     format!("{role} of {} every {:.1} s", targets.join(", "), config.interval.as_secs_f64())
 }
 

@@ -2,6 +2,7 @@
 use super::house::House;
 use crate::wire::Conversation;
 use guardprobe_core::judge::fleet::Contact;
+use guardprobe_core::judge::rate::Bucket;
 use guardprobe_core::model::cluster::Pod;
 use guardprobe_core::model::heard::Heading;
 use guardprobe_core::model::names;
@@ -61,20 +62,11 @@ struct Gates {
     failing: Semaphore,
 }
 
-/// How much of one agent is still listened to: it has news now and then, and one that answers without end is heard once a second.
-struct Pace {
-    credit: f64,
-    at: Duration,
-}
-
-impl Pace {
-    /// How long to rest after an answer of that length.
-    fn rest_after(&mut self, bytes: usize, now: Duration) -> Duration {
-        let since = now.saturating_sub(self.at).as_secs_f64();
-        let price = 1.0 + bytes as f64 / names::REPORT_USUAL_BYTES as f64;
-        (self.credit, self.at) = ((self.credit + since).min(names::AGENT_ANSWERS) - price, now);
-        Duration::from_secs_f64((1.0 - self.credit).max(0.0))
-    }
+/// How long to rest after an answer of that length: an agent has news now and then, and one that answers without end is heard once a second.
+fn rest_after(pace: &mut Bucket, bytes: usize, now: Duration) -> Duration {
+    pace.fill(names::AGENT_ANSWERS, 1.0, now);
+    let left = pace.pay(1.0 + bytes as f64 / names::REPORT_USUAL_BYTES as f64);
+    Duration::from_secs_f64((1.0 - left).max(0.0))
 }
 
 /// One pod that is asked.
@@ -88,7 +80,7 @@ struct Asked {
 impl Asked {
     async fn for_ever(self) {
         let (shortest, longest) = names::AGENT_BACKOFF;
-        let mut pace = Pace { credit: names::AGENT_ANSWERS, at: self.house.now().up };
+        let mut pace = Bucket::default();
         let (mut after, mut rest, mut failed) = (None, shortest, false);
         loop {
             let ended = self.session(&mut after, &mut rest, &mut pace, failed).await;
@@ -108,13 +100,13 @@ impl Asked {
         &self,
         after: &mut Option<String>,
         rest: &mut Duration,
-        pace: &mut Pace,
+        pace: &mut Bucket,
         failed: bool,
     ) -> Result<(), Contact> {
         let mut conversation = self.connect(failed).await?;
         loop {
             let (newest, bytes) = self.ask(&mut conversation, after.as_deref()).await?;
-            sleep(pace.rest_after(bytes, self.house.now().up)).await;
+            sleep(rest_after(pace, bytes, self.house.now().up)).await;
             *after = newest;
             if after.is_none() {
                 return Ok(()); // its node is not known yet, or not any more: again, but not at once

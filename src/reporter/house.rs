@@ -2,6 +2,7 @@
 //! Events read. Synchronous, so that nothing in it waits.
 use crate::cluster::Trouble;
 use crate::cluster::watch::{News, Told};
+use crate::cluster::write::namespace_of;
 use crate::process::clock::Clock;
 use crate::process::lines;
 use crate::show::fleet::{self as shown, Page, View};
@@ -10,13 +11,14 @@ use guardprobe_core::judge::election::Elector;
 use guardprobe_core::judge::fleet::{self, Contact, Known, Saying};
 use guardprobe_core::judge::incidents::{Hearing, Incidents};
 use guardprobe_core::judge::notice::{self, Act, Lasting, Ledger};
+use guardprobe_core::judge::rate::Bucket;
 use guardprobe_core::model::cluster::{DaemonSet, Node, Pod, Service};
 use guardprobe_core::model::fleet::{Fleet, Warned};
 use guardprobe_core::model::heard::{Heard, Witnessed};
 use guardprobe_core::model::incident::{Change, Changed, FleetLine, Happening};
 use guardprobe_core::model::moment::Moment;
 use guardprobe_core::model::names;
-use guardprobe_core::model::notice::{Notice, Regarding};
+use guardprobe_core::model::notice::Regarding;
 use guardprobe_core::model::report::Role;
 use guardprobe_core::parse::reporter::Settings;
 use jiff::Timestamp;
@@ -73,8 +75,8 @@ struct Inner {
     pending: BTreeSet<String>,
     /// What of the API fails now, by what it is for.
     trouble: BTreeMap<String, Option<(Trouble, Duration)>>,
-    /// How many lines may still be written about each node that had some lately, and since when that stands.
-    lines: BTreeMap<String, (f64, Duration)>,
+    /// How many lines may still be written about each node that had some lately.
+    lines: BTreeMap<String, Bucket>,
     /// Lines that were not written.
     suppressed: u64,
     /// Whether an incident changed since the fleet was looked at.
@@ -183,9 +185,9 @@ impl House {
                     let there: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
                     let before: Vec<String> =
                         inner.known.node_names().filter(|name| !there.contains(name)).map(str::to_owned).collect();
-                    gone.extend(before.iter().filter_map(|name| inner.known.node_gone(name)));
-                    gone.extend(nodes.into_iter().filter_map(|node| inner.known.node(node, now.up)));
-                    // An incident that our Events tell of may be of a node that was gone before this process began.
+                    before.iter().for_each(|name| drop(inner.known.node_gone(name)));
+                    nodes.into_iter().for_each(|node| drop(inner.known.node(node, now.up)));
+                    // Also an incident of a node that was gone before this process began, and that our Events tell of.
                     let there: BTreeSet<&str> = inner.known.node_names().filter_map(|name| inner.known.node_uid(name)).collect();
                     gone.extend(inner.incidents.node_uids().into_iter().filter(|uid| !there.contains(uid.as_str())));
                 }
@@ -340,7 +342,7 @@ impl House {
         let reached = inner.known.reached_on(&place.node, now.up);
         let hearing = Hearing { place: &place, pod: uid, heard: &heard, now: now.up };
         let changes = inner.incidents.hear(&hearing, |target| fleet::attribution(target, &reached));
-        inner.counts.reports.entry("agent").or_default().0 += 1;
+        inner.counts.reports.entry(Role::Agent.as_str()).or_default().0 += 1;
         inner.heard = true;
         heard.targets.iter_mut().for_each(|target| target.recent = Vec::new());
         inner.known.said(uid, Saying::Agent(heard), now.up);
@@ -355,7 +357,7 @@ impl House {
     pub(super) fn witnessed(&self, uid: &str, witnessed: Witnessed) {
         let now = self.now();
         let mut inner = self.inner();
-        inner.counts.reports.entry("witness").or_default().0 += 1;
+        inner.counts.reports.entry(Role::Witness.as_str()).or_default().0 += 1;
         inner.known.said(uid, Saying::Witness(witnessed), now.up);
     }
 
@@ -363,7 +365,7 @@ impl House {
     pub(super) fn contact(&self, uid: &str, role: Role, contact: Contact) {
         let mut inner = self.inner();
         if let Contact::Refused(_) = &contact {
-            inner.counts.reports.entry(word(role)).or_default().1 += 1;
+            inner.counts.reports.entry(role.as_str()).or_default().1 += 1;
         }
         inner.known.contact(uid, contact);
     }
@@ -391,16 +393,16 @@ impl House {
     pub(super) fn written(&self, act: &Act) {
         let now = self.now();
         let mut inner = self.inner();
-        let (notice, namespace) = of(act);
+        let notice = act.notice();
         *inner.counts.posted.entry(notice.reason.as_str()).or_default() += 1;
-        inner.told.entry(namespace).or_default().insert(notice.name.clone());
+        inner.told.entry(namespace_of(notice).to_owned()).or_default().insert(notice.name.clone());
         inner.ledger.written(act, now.up);
     }
 
     /// It could not be.
     pub(super) fn not_written(&self, act: &Act, trouble: &Trouble) {
         let mut inner = self.inner();
-        let (notice, _) = of(act);
+        let notice = act.notice();
         *inner.counts.failed.entry(notice.reason.as_str()).or_default() += 1;
         match trouble {
             Trouble::Missing if matches!(act, Act::Renew { .. }) => inner.ledger.gone(&notice.name),
@@ -455,7 +457,7 @@ impl House {
         inner.incidents.forget_places(|place| known.node_uid(&place.node) != Some(&place.node_uid));
         inner.ticked = now.up;
         inner.forget_trouble(now);
-        inner.lines.retain(|_, (left, at)| *left + now.up.saturating_sub(*at).as_secs_f64() < names::NODE_LINES);
+        inner.lines.retain(|_, lines| lines.fill(names::NODE_LINES, 1.0, now.up) < names::NODE_LINES);
         if std::mem::take(&mut inner.suppressed) > 0 {
             tracing::warn!("lines were not written: one node has more than {} to tell, and one a second", names::NODE_LINES);
         }
@@ -612,10 +614,9 @@ impl Inner {
 
     /// Whether one more line about that node may be written: what one agent invents must not push out what others have to say.
     fn may_tell(&mut self, node: &str, now: Moment) -> bool {
-        let (left, at) = self.lines.get(node).copied().unwrap_or((names::NODE_LINES, now.up));
-        let left = (left + now.up.saturating_sub(at).as_secs_f64()).min(names::NODE_LINES);
-        let may = left >= 1.0;
-        self.lines.insert(node.to_owned(), (if may { left - 1.0 } else { left }, now.up));
+        let lines = self.lines.entry(node.to_owned()).or_default();
+        lines.fill(names::NODE_LINES, 1.0, now.up);
+        let may = lines.take();
         self.suppressed += u64::from(!may);
         may
     }
@@ -630,10 +631,10 @@ impl Inner {
     }
 
     fn asking(&self) -> BTreeMap<&'static str, (usize, usize)> {
-        let mut asking = BTreeMap::from([("agent", (0, 0)), ("witness", (0, 0))]);
+        let mut asking = BTreeMap::from([Role::Agent, Role::Witness].map(|role| (role.as_str(), (0, 0))));
         for (uid, role) in &self.asked {
             let Some(seen) = self.known.one(uid) else { continue };
-            let counts = asking.entry(word(*role)).or_default();
+            let counts = asking.entry(role.as_str()).or_default();
             counts.0 += 1;
             counts.1 += usize::from(seen.contact == Contact::Answered);
         }
@@ -648,19 +649,6 @@ impl Inner {
         }
         self.warned.clone_from(&self.fleet.warnings);
     }
-}
-
-/// The word for a role in labels.
-fn word(role: Role) -> &'static str {
-    if role == Role::Agent { "agent" } else { "witness" }
-}
-
-/// The notice of an act, and the namespace of its Event.
-fn of(act: &Act) -> (&Notice, String) {
-    let notice = match act {
-        Act::Post(notice) | Act::Renew { notice, .. } => notice,
-    };
-    (notice, crate::cluster::write::namespace_of(notice).to_owned())
 }
 
 fn advice(trouble: &Trouble) -> &'static str {

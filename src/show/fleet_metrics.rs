@@ -1,6 +1,6 @@
 //! Prometheus metrics of a reporter: counts of nodes, and a series for a single node only while something is wrong with it. Made anew at
 //! each scrape from what is known then.
-use super::metrics::{Described, family, pair, set_value};
+use super::metrics::{Described, bit, family, pair, set_value};
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::{Attribution, Reason, Verdict};
 use guardprobe_core::model::fleet::{Coverage, Fleet, Row, STATES, TargetRow, Warning};
@@ -174,7 +174,7 @@ impl Sheet {
             self.set("guardprobe_events_failed_total", &[reason], *count as f64);
         }
         self.set("guardprobe_events_waiting", &[], state.waiting as f64);
-        self.set("guardprobe_leader", &[], f64::from(u8::from(state.leader)));
+        self.set("guardprobe_leader", &[], bit(state.leader));
         for (role, (asked, answering)) in &state.asked {
             self.set("guardprobe_agents_asked", &[role], *asked as f64);
             self.set("guardprobe_agents_answering", &[role], *answering as f64);
@@ -184,7 +184,7 @@ impl Sheet {
             self.set("guardprobe_reports_refused_total", &[role], *refused as f64);
         }
         for (what, fails) in &state.trouble {
-            self.set("guardprobe_api_trouble", &[what], f64::from(u8::from(*fails)));
+            self.set("guardprobe_api_trouble", &[what], bit(*fails));
         }
         self.set("guardprobe_endpoints", &[], state.endpoints as f64);
         self.set("guardprobe_reporter_build_info", &[env!("CARGO_PKG_VERSION")], 1.0);

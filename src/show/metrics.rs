@@ -231,8 +231,7 @@ impl Page {
         self.set("guardprobe_rounds_total", &[], state.tally.rounds as f64);
         let last_round = (state.tally.rounds > 0).then_some(head.finished);
         self.set("guardprobe_last_round_time_seconds", &[], unix(last_round));
-        let role = if head.role == Role::Agent { "agent" } else { "witness" };
-        self.set("guardprobe_build_info", &[&head.version, role], 1.0);
+        self.set("guardprobe_build_info", &[&head.version, head.role.as_str()], 1.0);
         self.set("guardprobe_config_info", &[&head.config_hash], 1.0);
     }
 
@@ -352,7 +351,7 @@ pub(super) fn family(described: &Described) -> MetricFamily {
     family
 }
 
-fn bit(is: bool) -> f64 {
+pub(super) fn bit(is: bool) -> f64 {
     if is { 1.0 } else { 0.0 }
 }
 

@@ -134,7 +134,7 @@ impl Incidents {
         let mut changes = Vec::new();
         for target in &hearing.heard.targets {
             let place = Place { target: target.name.clone(), ..hearing.place.clone() };
-            if !self.stories.contains_key(&place) && self.stories_beside(hearing.place) >= TARGETS_MAX {
+            if !self.stories.contains_key(&place) && self.beside(hearing.place).count() >= TARGETS_MAX {
                 continue;
             }
             let story = self.stories.entry(place.clone()).or_default();
@@ -146,30 +146,35 @@ impl Incidents {
         changes
     }
 
-    fn stories_beside(&self, place: &Place) -> usize {
-        self.stories.range(place.clone()..).take_while(|(other, _)| other.is_beside(place)).count()
+    /// The stories of a guard and node; the target of `place` is empty, so that it comes before all of them.
+    fn beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = (&'a Place, &'a Story)> {
+        self.stories.range(place.clone()..).take_while(|(other, _)| other.is_beside(place))
+    }
+
+    /// The same, to be changed.
+    fn beside_mut<'a>(&'a mut self, place: &'a Place) -> impl Iterator<Item = (&'a Place, &'a mut Story)> {
+        self.stories.range_mut(place.clone()..).take_while(|(other, _)| other.is_beside(place))
     }
 
     /// Incidents of this node and guard whose target the report does not name.
     fn nobody_probes(&mut self, hearing: &Hearing<'_>, changes: &mut Vec<Change>) {
         let named: BTreeSet<&str> = hearing.heard.targets.iter().map(|target| target.name.as_str()).collect();
-        let first = hearing.place.clone();
-        for (place, story) in self.stories.range_mut(first..).take_while(|(place, _)| place.is_beside(hearing.place)) {
+        for (place, story) in self.beside_mut(hearing.place) {
             if !named.contains(place.target.as_str()) {
                 story.forget_pod(hearing.pod);
                 story.close_without_proof(Ending::TargetGone, hearing.now, changes);
             }
         }
-        let beside = self.stories.range(hearing.place.clone()..).take_while(|(place, _)| place.is_beside(hearing.place));
-        let empty = beside.filter(|(place, story)| !named.contains(place.target.as_str()) && !story.has_more_to_tell());
+        let empty = self
+            .beside(hearing.place)
+            .filter(|(place, story)| !named.contains(place.target.as_str()) && !story.has_more_to_tell());
         let empty: Vec<Place> = empty.map(|(place, _)| place.clone()).collect();
         empty.iter().for_each(|place| drop(self.stories.remove(place)));
     }
 
     /// A pod of that guard and node is gone: what it had open is nobody's now, until another boot says how it is. The place's target is empty.
     pub fn pod_gone(&mut self, place: &Place, pod: &str) {
-        let here = self.stories.range_mut(place.clone()..).take_while(|(other, _)| other.is_beside(place));
-        here.for_each(|(_, story)| story.forget_pod(pod));
+        self.beside_mut(place).for_each(|(_, story)| story.forget_pod(pod));
     }
 
     /// A node is gone.
@@ -197,10 +202,8 @@ impl Incidents {
 
     /// The open incidents beside a place, whose target is left empty: of its guard and node.
     pub fn open_beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Incident> {
-        let here = self.stories.range(place.clone()..).take_while(|(other, _)| other.is_beside(place));
-        here.filter_map(|(_, story)| story.current.as_ref())
-            .map(|current| &current.incident)
-            .filter(|incident| incident.is_open())
+        let current = self.beside(place).filter_map(|(_, story)| story.current.as_ref());
+        current.map(|current| &current.incident).filter(|incident| incident.is_open())
     }
 
     /// All that is to be told, open or over, each with whether it is a transient opening.
@@ -246,7 +249,9 @@ impl Tracked {
             reopened: 0,
             end: None,
         };
-        Tracked { incident, learnt: said.now, ended: None, live: BTreeMap::new() }
+        let mut tracked = Tracked { incident, learnt: said.now, ended: None, live: BTreeMap::new() };
+        tracked.join(said, opening, true);
+        tracked
     }
 
     /// Takes in an opening, of which `first` says whether it is new here. True when more is known than before.
@@ -389,8 +394,7 @@ impl Story {
     }
 
     fn open_anew(&mut self, said: &Said<'_>, opening: &Opening, changes: &mut Vec<Change>) {
-        let mut tracked = Tracked::new(said, opening);
-        tracked.join(said, opening, true);
+        let tracked = Tracked::new(said, opening);
         changes.push(tracked.told_as(Happening::Opened));
         if let Some(before) = self.current.replace(tracked) {
             keep(&mut self.past, before);
@@ -445,7 +449,6 @@ impl Story {
     /// One that was over before the incident that is open began, and that nobody has told of.
     fn told_late(&mut self, said: &Said<'_>, closed: &ClosedOpening, changes: &mut Vec<Change>) {
         let mut tracked = Tracked::new(said, &closed.opening);
-        tracked.join(said, &closed.opening, true);
         changes.push(tracked.told_as(Happening::Opened));
         tracked.close(closed.ended, Ending::Blocked, None, said.now);
         changes.push(tracked.told_as(Happening::Closed));
@@ -455,7 +458,6 @@ impl Story {
     /// A single connection between rounds: one Event in ten minutes, by the node's clock.
     fn transient(&mut self, said: &Said<'_>, closed: &ClosedOpening, changes: &mut Vec<Change>) {
         let mut tracked = Tracked::new(said, &closed.opening);
-        tracked.join(said, &closed.opening, true);
         tracked.close(closed.ended, Ending::Blocked, None, said.now);
         changes.push(tracked.told_as(Happening::Transient));
         let period = SignedDuration::try_from(names::TRANSIENT_PERIOD).unwrap_or(SignedDuration::MAX);

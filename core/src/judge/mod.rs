@@ -10,6 +10,7 @@ pub mod history;
 pub mod incidents;
 pub mod notice;
 pub mod placement;
+pub mod rate;
 pub mod report;
 pub mod startup;
 pub mod warnings;

@@ -4,6 +4,7 @@
 //! nothing and repeats nothing, what was deleted comes back while it lasts, and what is over is told once.
 use super::fleet::Known;
 use super::incidents::{Incidents, Tracked};
+use super::rate::Bucket;
 use crate::model::cluster::GuardName;
 use crate::model::finding::{Reason, Verdict};
 use crate::model::fleet::{Coverage, Fleet, Gap, PodRef, Row, Rules};
@@ -187,7 +188,8 @@ pub struct Ledger {
     /// Notices that the API server will never take.
     hopeless: BTreeSet<String>,
     bursts: BTreeMap<(GuardName, NoticeReason), Burst>,
-    tokens: Tokens,
+    /// The rate of Events about single nodes.
+    tokens: Bucket,
     /// How many Events were written of each node lately: a node with much to say does not keep others waiting.
     lately: BTreeMap<String, (u32, Duration)>,
     /// How many notices wait for their turn.
@@ -228,25 +230,12 @@ pub enum Act {
     },
 }
 
-/// The rate of Events about single nodes.
-#[derive(Debug, Clone, Copy)]
-struct Tokens {
-    left: f64,
-    at: Duration,
-}
-
-impl Default for Tokens {
-    fn default() -> Self {
-        // Full, whatever that is.
-        Tokens { left: f64::INFINITY, at: Duration::ZERO }
-    }
-}
-
-impl Tokens {
-    fn fill(&mut self, rules: &Rules, now: Duration) {
-        let since = now.saturating_sub(self.at).as_secs_f64();
-        self.left = (self.left + since * rules.events_per_second).min(f64::from(rules.event_burst));
-        self.at = now;
+impl Act {
+    /// What it is about.
+    pub fn notice(&self) -> &Notice {
+        match self {
+            Act::Post(notice) | Act::Renew { notice, .. } => notice,
+        }
     }
 }
 
@@ -271,10 +260,8 @@ impl Ledger {
 
     /// An Event was written, or was there already.
     pub fn written(&mut self, act: &Act, now: Duration) {
-        let (notice, count) = match act {
-            Act::Post(notice) => (notice, 1),
-            Act::Renew { notice, count } => (notice, *count),
-        };
+        let notice = act.notice();
+        let count = if let Act::Renew { count, .. } = act { *count } else { 1 };
         self.there.insert(notice.name.clone(), There { count, touched: now, lasts: notice.lasts });
         self.tell(&notice.name);
         let lately = self.lately.entry(notice.regarding.uid().to_owned()).or_insert((0, now));
@@ -311,7 +298,7 @@ impl Ledger {
 
     /// What to do next of all that is wanted; `None`: nothing, or nothing yet. Takes from the rate.
     pub fn next(&mut self, wanted: &[Notice], known: &Known, now: Duration) -> Option<Act> {
-        self.tokens.fill(&known.rules, now);
+        self.tokens.fill(f64::from(known.rules.event_burst), known.rules.events_per_second, now);
         self.lately.retain(|_, (_, at)| now.saturating_sub(*at) < names::TRANSIENT_PERIOD);
         let todo: Vec<Act> = wanted.iter().filter_map(|notice| self.todo(notice, now)).collect();
         self.waiting = todo.len();
@@ -322,11 +309,7 @@ impl Ledger {
         }
         let held = |act: &&Act| !self.is_held_back(act);
         let next = todo.iter().filter(held).min_by_key(|act| self.order(act))?;
-        if self.tokens.left < 1.0 {
-            return None;
-        }
-        self.tokens.left -= 1.0;
-        Some(next.clone())
+        self.tokens.take().then(|| next.clone())
     }
 
     /// What is to be done about one notice.
@@ -355,10 +338,7 @@ impl Ledger {
     /// New Events first, and of those that of the node which had the fewest; then what goes on; and last whatever is of a node that had
     /// very many.
     fn order(&self, act: &Act) -> (bool, bool, u32, bool) {
-        let (renewal, notice) = match act {
-            Act::Post(notice) => (false, notice),
-            Act::Renew { notice, .. } => (true, notice),
-        };
+        let (renewal, notice) = (matches!(act, Act::Renew { .. }), act.notice());
         let lately = self.lately.get(notice.regarding.uid()).map_or(0, |(count, _)| *count);
         (lately >= NODE_EVENTS, renewal, lately, notice.reason != NoticeReason::EgressBreached)
     }

@@ -16,6 +16,16 @@ pub enum Role {
     Witness,
 }
 
+impl Role {
+    /// The word for it in reports and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Agent => "agent",
+            Role::Witness => "witness",
+        }
+    }
+}
+
 /// Who speaks, and of when: what every report begins with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Head {

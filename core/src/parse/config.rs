@@ -106,7 +106,8 @@ fn document(node: &Node, namespace: &str, problems: &mut Problems) -> Option<Con
     })
 }
 
-fn proof(text: &str) -> Result<Attribution, String> {
+/// A level of proof.
+pub(super) fn proof(text: &str) -> Result<Attribution, String> {
     values::one_of(&Attribution::ALL, Attribution::as_str, "a level of proof")(text)
 }
 

@@ -76,9 +76,7 @@ pub fn guard_name(text: &str) -> Result<GuardName, String> {
 
 fn document(field: &Field<'_>, problems: &mut Problems) -> Option<Settings> {
     let fields = Fields::open(field.node, "", "a mapping with guards", &KEYS, problems)?;
-    let proof = fields.read("proof", "weak, silence, rejected or witnessed", problems, |text| {
-        values::one_of(&Attribution::ALL, Attribution::as_str, "a level of proof")(text)
-    });
+    let proof = fields.read("proof", "weak, silence, rejected or witnessed", problems, super::config::proof);
     let rules = rules(&fields, problems);
     let expected = format!("a list of 1 to {} guards, such as {{name: default/deny-imds}}", names::GUARDS_MAX);
     let items = fields.require("guards", &expected, problems)?.items(&expected, 1..=names::GUARDS_MAX, problems)?;
