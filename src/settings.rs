@@ -15,9 +15,17 @@ pub fn read(path: Option<&Path>, pod: &Pod) -> Result<Config, String> {
 }
 
 fn from_file(path: &Path, namespace: &str) -> Result<Config, String> {
+    parse::parse_bytes(&bytes_of(path)?, namespace).map_err(|problems| problems.in_file(path).to_string())
+}
+
+/// A configuration file's bytes: one more than may be is enough to see that there are too many.
+///
+/// # Errors
+/// The file, and why it cannot be read.
+pub fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error: std::io::Error| format!("{}: cannot be read: {error}", path.display());
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(names::CONFIG_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    parse::parse_bytes(&bytes, namespace).map_err(|problems| problems.in_file(path).to_string())
+    Ok(bytes)
 }

@@ -16,7 +16,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("check", &["probe", "process", "settings", "show", "speaker"]),
     ("cluster", &[]),
     ("process", &[]),
-    ("reporter", &["cluster", "process", "serve", "show", "wire"]),
+    ("reporter", &["cluster", "process", "serve", "settings", "show", "wire"]),
     ("agent", &["probe", "process", "serve", "settings", "show", "speaker"]),
     ("lab", &["process", "wire"]),
     ("cli", &["agent", "check", "lab", "reporter"]),

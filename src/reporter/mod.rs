@@ -23,13 +23,13 @@ use crate::process::clock::Clock;
 use crate::process::runtime;
 use crate::process::signals::Signals;
 use crate::serve::{self, Limits};
+use crate::settings;
 use clap::Args;
 use guardprobe_core::model::finding::Attribution;
 use guardprobe_core::model::fleet::Rules;
 use guardprobe_core::model::names;
 use guardprobe_core::parse::reporter::{self as parse, Settings};
 use house::House;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -79,7 +79,7 @@ pub struct ReporterArgs {
 pub fn run(args: &ReporterArgs) -> ExitCode {
     let clock = Clock::start();
     runtime::raise_descriptor_limit();
-    let done = settings(args).and_then(|settings| {
+    let done = configuration(args).and_then(|settings| {
         let runtime = runtime::single().map_err(|error| format!("guardprobe reporter: {error}"))?;
         runtime.block_on(run_as(args, settings, clock)).map_err(|error| format!("guardprobe reporter: {error}"))
     });
@@ -93,7 +93,7 @@ pub fn run(args: &ReporterArgs) -> ExitCode {
 }
 
 /// The configuration in force: the file or the flags.
-fn settings(args: &ReporterArgs) -> Result<Settings, String> {
+fn configuration(args: &ReporterArgs) -> Result<Settings, String> {
     let mut settings = match &args.config {
         Some(path) => read(path)?,
         None if args.guard.is_empty() => {
@@ -115,11 +115,7 @@ fn settings(args: &ReporterArgs) -> Result<Settings, String> {
 }
 
 fn read(path: &Path) -> Result<Settings, String> {
-    let unreadable = |error: std::io::Error| format!("{}: cannot be read: {error}", path.display());
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(names::CONFIG_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    parse::parse_bytes(&bytes).map_err(|problems| problems.in_file(path).to_string())
+    parse::parse_bytes(&settings::bytes_of(path)?).map_err(|problems| problems.in_file(path).to_string())
 }
 
 async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock) -> Result<(), String> {

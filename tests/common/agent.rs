@@ -57,7 +57,7 @@ impl World {
 }
 
 /// Collects lines on a thread of its own, so that the writer never waits.
-fn lines_of(pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
+pub(crate) fn lines_of(pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&lines);
     thread::spawn(move || BufReader::new(pipe).lines().map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));

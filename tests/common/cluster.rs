@@ -1,6 +1,7 @@
 //! A real API server with its store and its controllers, and nodes with real agents, all in namespaces made for them. The programs are Go
 //! tools, built by `tests/tools/build`; without them, and without Go to build them, a test fails.
 #![allow(clippy::disallowed_methods, reason = "a test looks at the clock")]
+use super::agent::lines_of;
 use super::facts::{eventually, within};
 use super::simulated::{self, Simulated};
 use super::{Ca, DNS, dns_answer, imds, inside, ip, own_namespace};
@@ -12,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -734,14 +735,6 @@ impl Drop for Process {
             eprintln!("last words of {}:\n{}", self.pid(), last.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
     }
-}
-
-/// Collects lines on a thread of its own, so that the writer never waits.
-fn lines_of(pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&lines);
-    thread::spawn(move || BufReader::new(pipe).lines().map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
-    lines
 }
 
 /// Base64 (RFC 4648), as a kubeconfig has it.
