@@ -40,21 +40,22 @@ pub(crate) struct Cluster {
     name: String,
     pub(crate) folder: PathBuf,
     pub(crate) ca: Ca,
-    tools: PathBuf,
     api: Mutex<Vec<Child>>,
     /// More arguments of the API server.
     extra: Vec<String>,
 }
 
-fn tools() -> PathBuf {
-    static TOOLS: OnceLock<PathBuf> = OnceLock::new();
+/// A program, or a file, that `tests/tools/build` keeps.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    static TOOLS: OnceLock<Vec<PathBuf>> = OnceLock::new();
     let build = || {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/build");
         let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
         assert!(output.status.success(), "the tools of the API server could not be built");
-        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+        String::from_utf8(output.stdout).unwrap().lines().map(PathBuf::from).collect()
     };
-    TOOLS.get_or_init(build).clone()
+    let kept = TOOLS.get_or_init(build).iter().map(|folder| folder.join(name)).find(|path| path.exists());
+    kept.unwrap_or_else(|| panic!("tests/tools/build keeps no {name}"))
 }
 
 impl Cluster {
@@ -72,7 +73,7 @@ impl Cluster {
         let place = folder.to_str().unwrap();
         let extra = extra.iter().map(|argument| argument.replace("FOLDER", place)).collect();
         prepare(&folder);
-        let cluster = Cluster { name, folder, ca: Ca::new(), tools: tools(), api: Mutex::new(Vec::new()), extra };
+        let cluster = Cluster { name, folder, ca: Ca::new(), api: Mutex::new(Vec::new()), extra };
         cluster.network();
         cluster.credentials();
         cluster.start_store();
@@ -175,7 +176,7 @@ impl Cluster {
     fn start(&self, program: &str, args: &[String]) -> Child {
         let log = fs::File::create(self.folder.join(format!("{program}.log"))).unwrap();
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.hub()]).arg(self.tools.join(program)).args(args).stdin(Stdio::null());
+        command.args(["netns", "exec", &self.hub()]).arg(tool(program)).args(args).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
@@ -269,7 +270,7 @@ impl Cluster {
 
     pub(crate) fn try_kubectl(&self, args: &[&str]) -> Output {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.hub()]).arg(self.tools.join("kubectl"));
+        command.args(["netns", "exec", &self.hub()]).arg(tool("kubectl"));
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &self.folder);
         command.arg(format!("--kubeconfig={}", self.path("admin.conf"))).arg("--request-timeout=10s").args(args);
         command.output().unwrap()
