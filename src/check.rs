@@ -11,7 +11,7 @@ use guardprobe_core::model::config::{Config, Target};
 use guardprobe_core::model::finding::{Attribution, Verdict};
 use guardprobe_core::model::moment::Moment;
 use guardprobe_core::model::names;
-use guardprobe_core::model::report::{Report, Role};
+use guardprobe_core::model::report::{Report, Role, TargetReport};
 use guardprobe_core::model::round::Round;
 use guardprobe_core::parse::config as parse;
 use jiff::Timestamp;
@@ -32,6 +32,10 @@ pub struct CheckArgs {
     /// The least attribution accepted as blocked: weak, silence, rejected or witnessed (which only the reporter can tell).
     #[arg(long, value_name = "LEVEL", env = "GUARDPROBE_PROOF")]
     pub proof: Option<Attribution>,
+    /// Where the guard may still be on its way (a fresh pod, a policy just applied): round after round until one is blocked, for at most
+    /// that long, such as 60s. The last round is the result.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration_flag)]
+    pub wait: Option<Duration>,
     /// What to print.
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Table, env = "GUARDPROBE_OUTPUT")]
     pub output: Output,
@@ -58,7 +62,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     if let Err(message) = pod::allowed_here() {
         return refuse(&message);
     }
-    let report = match one_round(config, pod) {
+    let report = match rounds(&config, pod, args.wait) {
         Ok(report) => report,
         Err(error) => {
             eprintln!("guardprobe: not proven: local_error: this process cannot even begin to probe: {error}");
@@ -94,16 +98,33 @@ fn configuration(args: &CheckArgs, pod: &Pod) -> Result<Config, String> {
     Ok(config)
 }
 
-/// Probes once and judges.
-fn one_round(config: Config, pod: Pod) -> std::io::Result<Report> {
+/// Probes and judges: once, or until everything is blocked or the time is up.
+fn rounds(config: &Config, pod: Pod, wait: Option<Duration>) -> std::io::Result<Report> {
     let runtime = runtime::single()?;
     let prober = Prober::new(config.clone(), pod.clone());
-    let waiting = Waiting::begin(&config);
-    let (start, started) = (Instant::now(), Timestamp::now());
-    let round = runtime.block_on(prober.round(&|_| {}));
-    drop(waiting);
-    let began = Moment { wall: started, up: Duration::ZERO };
-    Ok(report(&config, &pod, &round, began, began.after(start.elapsed())))
+    let waiting = Waiting::begin(config);
+    let begun = Instant::now();
+    runtime.block_on(async {
+        loop {
+            let (start, started) = (Instant::now(), Timestamp::now());
+            let round = prober.round(&|_| {}).await;
+            let began = Moment { wall: started, up: Duration::ZERO };
+            let report = report(config, &pod, &round, began, began.after(start.elapsed()));
+            let left = wait.map_or(Duration::ZERO, |wait| wait.saturating_sub(begun.elapsed()));
+            if report.verdict == Verdict::Blocked || left.is_zero() {
+                return Ok(report);
+            }
+            waiting.clear();
+            tracing::info!("not blocked yet, {:.0} s left: {}", left.as_secs_f64(), standing(&report));
+            tokio::time::sleep(names::CHECK_PAUSE.min(left)).await;
+        }
+    })
+}
+
+/// How each target stands, in one line.
+fn standing(report: &Report) -> String {
+    let one = |target: &TargetReport| format!("{} {} ({})", target.name, target.verdict.as_str(), target.reason.as_str());
+    report.targets.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// A line on a terminal while nothing else is to be seen; gone when dropped.
@@ -118,13 +139,17 @@ impl Waiting {
         }
         Waiting(terminal)
     }
+
+    fn clear(&self) {
+        if self.0 {
+            eprint!("\r\x1b[K");
+        }
+    }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if self.0 {
-            eprint!("\r\x1b[K");
-        }
+        self.clear();
     }
 }
 

@@ -653,7 +653,9 @@ impl Inner {
 
 fn advice(trouble: &Trouble) -> &'static str {
     match trouble {
-        Trouble::Forbidden(_) => "; the permissions that a reporter needs are in deploy/reporter; it goes on with the rest",
+        Trouble::Forbidden(_) => {
+            "; the permissions that a reporter needs are those of the chart (rbac.yaml); it goes on with the rest"
+        }
         Trouble::Unreachable(_) | Trouble::Busy(_) => "; agents are asked all the same",
         _ => "",
     }

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 const AFTER: &str = "\
-It needs access to the Kubernetes API: in a pod the service account's token, elsewhere KUBECONFIG. What it may do there is in deploy/reporter. \
+It needs access to the Kubernetes API: in a pod the service account's token, elsewhere KUBECONFIG. What it may do there is in the chart, files/rbac.yaml. \
 It sends nothing to the targets of the agents.
 
 Standard output carries one JSON line for each transition of the fleet, schema guardprobe.incident/v1; the log goes to standard error.

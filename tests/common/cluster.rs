@@ -43,6 +43,8 @@ pub(crate) struct Cluster {
     api: Mutex<Vec<Child>>,
     /// More arguments of the API server.
     extra: Vec<String>,
+    /// More controllers than those that every test needs.
+    controllers: &'static str,
 }
 
 /// A program, or a file, that `tests/tools/build` keeps.
@@ -66,6 +68,18 @@ impl Cluster {
 
     /// With more arguments of the API server; `prepare` writes the files that they name, and `FOLDER` in them is where.
     pub(crate) fn with(extra: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        let cluster = Cluster::build(extra, "", prepare);
+        cluster.apply(&reporter_permissions());
+        cluster
+    }
+
+    /// With nothing of ours in it, and with the controllers that make pods of DaemonSets and Deployments.
+    pub(crate) fn with_controllers() -> Self {
+        let more = ",daemonset-controller,deployment-controller,replicaset-controller,garbage-collector-controller";
+        Cluster::build(&[], more, |_| {})
+    }
+
+    fn build(extra: &[&str], controllers: &'static str, prepare: impl FnOnce(&Path)) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("gpt{}-c{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&name);
@@ -73,7 +87,7 @@ impl Cluster {
         let place = folder.to_str().unwrap();
         let extra = extra.iter().map(|argument| argument.replace("FOLDER", place)).collect();
         prepare(&folder);
-        let cluster = Cluster { name, folder, ca: Ca::new(), api: Mutex::new(Vec::new()), extra };
+        let cluster = Cluster { name, folder, ca: Ca::new(), api: Mutex::new(Vec::new()), extra, controllers };
         cluster.network();
         cluster.credentials();
         cluster.start_store();
@@ -82,7 +96,6 @@ impl Cluster {
         cluster.kubectl_until(&["get", "serviceaccount", "-n", "default", "default"]);
         cluster.kubectl_until(&["get", "endpointslice", "-n", "default", "kubernetes"]);
         cluster.kubectl(&["create", "namespace", "guardprobe"]);
-        cluster.apply(&fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/reporter/rbac.yaml")).unwrap());
         cluster
     }
 
@@ -251,7 +264,7 @@ impl Cluster {
             "--leader-elect=false".to_owned(),
             "--use-service-account-credentials=true".to_owned(),
             "--secure-port=0".to_owned(),
-            "--controllers=serviceaccount-controller,root-ca-certificate-publisher-controller".to_owned(),
+            "--controllers=serviceaccount-controller,root-ca-certificate-publisher-controller".to_owned() + self.controllers,
         ];
         let child = self.start("kube-controller-manager", &args);
         self.api.lock().unwrap().push(child);
@@ -558,6 +571,15 @@ impl Drop for Cluster {
     }
 }
 
+/// The reporter's ServiceAccount and permissions, out of the manifests that are shipped.
+pub(crate) fn reporter_permissions() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/guardprobe.yaml");
+    let kinds = ["ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
+    let text = fs::read_to_string(path).unwrap();
+    let is_access = |document: &&str| kinds.iter().any(|kind| document.contains(&format!("\nkind: {kind}\n")));
+    text.split("\n---\n").filter(is_access).collect::<Vec<_>>().join("\n---\n")
+}
+
 /// Serves `handler` in a namespace; bound when this returns.
 pub(crate) fn serve_in(namespace: &str, address: SocketAddr, handler: impl Fn(TcpStream) + Send + Sync + 'static) {
     let listener = inside(namespace, move || TcpListener::bind(address).unwrap());
@@ -717,6 +739,11 @@ impl Process {
     #[track_caller]
     pub(crate) fn until_said(&self, text: &str) {
         eventually(text, || if self.stderr().contains(text) { Ok(()) } else { Err(self.stderr()) });
+    }
+
+    /// The exit status, if it has ended; -1 by a signal.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }
 
     /// The exit status, once it has ended by itself.

@@ -5,6 +5,8 @@
 pub(crate) mod agent;
 pub(crate) mod cluster;
 pub(crate) mod facts;
+pub(crate) mod helm;
+pub(crate) mod kubelet;
 pub(crate) mod simulated;
 
 use nix::sched::{CloneFlags, setns};

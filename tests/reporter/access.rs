@@ -1,5 +1,5 @@
 //! What the reporter may do, and whom it asks.
-use crate::common::cluster::{Cluster, GUARD, Process, QUICK, serve_in};
+use crate::common::cluster::{Cluster, GUARD, Process, QUICK, reporter_permissions, serve_in};
 use crate::common::facts::{eventually, within};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -91,7 +91,7 @@ fn with_one_permission_less_it_says_which_and_goes_on_with_the_rest() {
     for (kind, name, namespace, resource) in [
         ("role", "guardprobe-reporter-guards", "default", "services"),
         ("role", "guardprobe-reporter", "guardprobe", "leases"),
-        ("role", "guardprobe-reporter", "default", "events"),
+        ("role", "guardprobe-reporter-nodes", "default", "events"),
         ("role", "guardprobe-reporter-guards", "default", "events"),
     ] {
         take(kind, name, namespace, resource);
@@ -115,7 +115,7 @@ fn with_one_permission_less_it_says_which_and_goes_on_with_the_rest() {
     assert_eq!(metrics.value("guardprobe_fleet_breached", &[("node", "node-1")]), 1.0);
     assert_eq!(metrics.value("guardprobe_api_trouble", &[("what", "the lease")]), 1.0);
     // With the permissions back what is still true is told.
-    cluster.apply(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/reporter/rbac.yaml")).unwrap());
+    cluster.apply(&reporter_permissions());
     within(Duration::from_secs(60), "the breach is told", || {
         if cluster.told() == ["EgressBreached node-1 imds"] { Ok(()) } else { Err(reporter.stderr()) }
     });

@@ -110,6 +110,9 @@ pub const WAIT: Duration = Duration::from_secs(30);
 /// The longest that a blocking query waits; who asks for longer is answered then.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// How long `check --wait` rests between two rounds.
+pub const CHECK_PAUSE: Duration = Duration::from_secs(1);
+
 /// Exit status: all targets blocked.
 pub const EXIT_BLOCKED: u8 = 0;
 /// Exit status: at least one target breached.

@@ -77,6 +77,14 @@ pub fn target_flag(text: &str) -> Result<Target, String> {
     Ok(target)
 }
 
+/// Reads a duration that a flag gives: a number and a unit, such as 60s.
+///
+/// # Errors
+/// Says what is wrong and what was expected.
+pub fn duration_flag(text: &str) -> Result<Duration, String> {
+    values::duration(text)
+}
+
 /// The fingerprint of a configuration with its defaults: the first 12 hex digits of the SHA-256 of its JSON.
 pub fn hash(config: &Config) -> String {
     // Only a path that is no UTF-8 has no JSON, and none comes from a file; its debug form identifies it as well.
