@@ -1,11 +1,11 @@
 //! The one thread that a program runs on.
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use std::fs::File;
 use std::io;
+use std::os::unix::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 
-/// How many descriptors a runtime takes: for its poller, its waker, and the pair by which signals arrive.
-const DESCRIPTORS: usize = 6;
+/// How many descriptors a runtime takes, two by two: for its poller, its waker, and the pair by which signals arrive.
+const PAIRS: usize = 3;
 
 /// A runtime of one thread.
 ///
@@ -13,7 +13,7 @@ const DESCRIPTORS: usize = 6;
 /// There are no descriptors left for it. (tokio itself would panic: the client of the Kubernetes API switches its signals on for every
 /// program of this binary.)
 pub fn single() -> io::Result<Runtime> {
-    let spare: Vec<File> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect::<io::Result<_>>()?;
+    let spare: Vec<_> = (0..PAIRS).map(|_| UnixStream::pair()).collect::<io::Result<_>>()?;
     drop(spare);
     Builder::new_current_thread().enable_all().build()
 }

@@ -66,7 +66,7 @@ fn it_refuses_what_cannot_work_and_says_why() {
             format!("{image}\nguards: [{{name: g, namespace: default, labels: {{guardprobe.dev/role: agent}}}}]"),
             "Labels of guardprobe.dev are how the reporter finds the agents",
         ),
-        (format!("{image}\nguards: [{guard}, {guard}]"), "guards[1]: there are two guards default/g"),
+        (format!("{image}\nguards: [{guard}, {guard}]"), "guards[1] (default/g) would make objects of the same names"),
         (format!("guards: [{guard}]"), "image.repository is empty. guardprobe is not published"),
         (format!("{image}\nproof: witnessed\nguards: [{guard}]"), "proof is witnessed, but witness.enabled is false"),
         (format!("{image}\nguards: [{{name: Big, namespace: default, labels: {{a: b}}}}]"), "'/guards/0/name'"),

@@ -36,6 +36,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end }}
 {{- end -}}
 
+{{/* The name of an object of a guard: (root, kind of object, guard). Names of pods must have no dots. */}}
+{{- define "guardprobe.guardName" -}}
+{{- $parts := list (include "guardprobe.fullname" .root) .what (.guard.name | replace "." "-") -}}
+{{- join "-" (compact $parts) -}}
+{{- end -}}
+
 {{/* Refuses what cannot work, before anything is made of it. */}}
 {{- define "guardprobe.check" -}}
 {{- if not .Values.guards -}}
@@ -52,10 +58,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- fail (printf "guards[%d] (%s) has the label %s. Labels of guardprobe.dev are how the reporter finds the agents, and guard nothing: name those that the policy selects pods by" $at $guard_name $key) -}}
 {{- end -}}
 {{- end -}}
-{{- if hasKey $seen $guard_name -}}
-{{- fail (printf "guards[%d]: there are two guards %s. Give each a name of its own" $at $guard_name) -}}
+{{- $objects := $guard_name | replace "." "-" -}}
+{{- if hasKey $seen $objects -}}
+{{- fail (printf "guards[%d] (%s) would make objects of the same names as another guard. Give each a name of its own in its namespace" $at $guard_name) -}}
 {{- end -}}
-{{- $_ := set $seen $guard_name true -}}
+{{- $_ := set $seen $objects true -}}
 {{- end -}}
 {{- if and (eq .Values.proof "witnessed") (not .Values.witness.enabled) -}}
 {{- fail "proof is witnessed, but witness.enabled is false: nothing would ever be proved. Enable the witness, or ask for less" -}}
@@ -142,7 +149,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* (root, guard) */}}
 {{- define "guardprobe.volumes" -}}
 - name: config
-  configMap: {name: {{ include "guardprobe.fullname" .root }}-{{ .guard.name }}}
+  configMap: {name: {{ include "guardprobe.guardName" (dict "root" .root "what" "" "guard" .guard) }}}
 - name: endpoints
   # The reporter keeps it. No file yet is "stale_addresses", never "blocked".
   configMap: {name: guardprobe-endpoints, optional: true}
