@@ -64,6 +64,26 @@ fn a_guard_that_holds_is_0_and_silence() {
 }
 
 #[test]
+fn who_waits_is_content_with_a_guard_that_comes_late_and_not_with_one_that_never_does() {
+    let world = World::new();
+    world.populate();
+    let config = world.file("imds.yaml", "timeout: 1100ms\ntargets: [{name: imds, kind: imds}]\n");
+    let late = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(1500)); // a round or two later than the check
+            world.guard();
+        });
+        world.check(&["-c", &config, "-o", "json", "--wait", "30s"])
+    });
+    expect(&late, 0, &[("imds", "blocked: weak")]); // no control for its IPv6 address
+    assert!(late.stderr().contains("not blocked yet, 30 s left: imds breached (token_issued)"), "{}", late.stderr());
+    world.unguard();
+    let never = world.check(&["-c", &config, "-o", "json", "--wait", "2s"]);
+    expect(&never, 1, &[("imds", "breached: token_issued")]);
+    assert!(never.stderr().lines().filter(|line| line.contains("not blocked yet")).count() >= 2, "{}", never.stderr());
+}
+
+#[test]
 fn no_guard_is_1_and_says_how_far_it_got() {
     let world = World::new();
     world.populate();

@@ -105,7 +105,8 @@ fn the_documentation_lists_what_there_is() {
     let row = |metric: &Described, who: &str| {
         let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
         let kind = format!("{:?}", metric.kind).to_lowercase();
-        format!("| `{}` | {kind} | {labels} |{who} {} |\n", metric.name, metric.help)
+        let labels = if labels.is_empty() { labels } else { labels + " " };
+        format!("| `{}` | {kind} | {labels}|{who} {} |\n", metric.name, metric.help)
     };
     let who = |metric: &Described| match metric.role {
         None => " both |",
