@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn minimal() -> PathBuf {
     chart().join("ci/minimal-values.yaml")
@@ -240,6 +241,19 @@ fn targets_and_controls_are_checked_as_the_program_does() {
         fs::write(&path, &is).unwrap();
     }
     assert!(fs::read_to_string(&path).unwrap() == is, "values.schema.json differs: run with UPDATE=1 and read the difference");
+}
+
+#[test]
+fn the_alerts_are_rules_about_metrics_that_there_are() {
+    let file = chart().join("files/alerts.yaml");
+    let output =
+        Command::new("promtool").args(["check", "rules"]).arg(&file).output().expect("promtool is installed (./test does it)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (alerts, listed) = (fs::read_to_string(file).unwrap(), fs::read_to_string(ours("docs/metrics.md")).unwrap());
+    let words = alerts.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let metrics: BTreeSet<&str> = words.filter(|word| word.starts_with("guardprobe_")).collect();
+    assert!(metrics.len() >= 5, "{metrics:?}");
+    metrics.iter().for_each(|metric| assert!(listed.contains(&format!("`{metric}`")), "there is no {metric}"));
 }
 
 #[test]
