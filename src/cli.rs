@@ -2,6 +2,7 @@
 use crate::{agent, check, lab, reporter};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -24,9 +25,15 @@ Examples:
 
 Exit status of check: 0 all blocked, 1 breached, 2 usage or configuration, 3 not proven.";
 
+/// The version, and the commit where the build says it (deploy/image/build does).
+static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("GUARDPROBE_REVISION") {
+    Some(revision) => format!("{} (revision {revision})", env!("CARGO_PKG_VERSION")),
+    None => env!("CARGO_PKG_VERSION").to_owned(),
+});
+
 /// Proves that the egress guard in front of the metadata service and the Kubernetes API holds.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = AFTER, disable_help_subcommand = true)]
+#[command(version = VERSION.as_str(), about, after_help = AFTER, disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
