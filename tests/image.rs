@@ -1,4 +1,4 @@
-//! What the image holds, run as a container runtime would: in a root with nothing in it but the program and what a kubelet mounts, as user
+//! What the image holds, run as a container runtime would: in a root with nothing but the program, four devices and what a kubelet mounts, as user
 //! 65532 without capabilities, in a network namespace. Run by ./test after `deploy/image/build --arch amd64 --binary-only`, which is its
 //! release build.
 #![allow(clippy::unwrap_used, reason = "a world that cannot be built is a failure")]
@@ -24,13 +24,19 @@ fn root(world: &World, files: &[(&str, &str)]) -> PathBuf {
     fs::copy(program(), root.join("guardprobe")).unwrap();
     let search = "default.svc.cluster.local svc.cluster.local cluster.local";
     fs::write(root.join("etc/resolv.conf"), format!("nameserver {DNS}\nsearch {search}\noptions ndots:5\n")).unwrap();
+    // What every runtime puts into every container (OCI runtime specification, default devices).
+    fs::create_dir_all(root.join("dev")).unwrap();
+    for (device, minor) in [("null", "3"), ("zero", "5"), ("random", "8"), ("urandom", "9")] {
+        let path = root.join("dev").join(device);
+        assert!(Command::new("mknod").args(["-m", "666"]).arg(path).args(["c", "1", minor]).status().unwrap().success());
+    }
     for (path, content) in files {
         fs::write(root.join("etc/guardprobe").join(path), content).unwrap();
     }
     root
 }
 
-/// Runs the program there, in the pod's network. There is no /proc, no /dev and no library.
+/// Runs the program there, in the pod's network. There is no /proc and no library.
 fn run(world: &World, root: &Path, args: &[&str]) -> Output {
     let mut command = Command::new("ip");
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
@@ -55,6 +61,7 @@ targets:
 fn it_needs_nothing_but_what_a_kubelet_mounts() {
     let world = World::new();
     world.populate();
+    world.serve("10.80.0.5:8200", drop);
     let now = String::from_utf8(Command::new("date").args(["-u", "+%FT%TZ"]).output().unwrap().stdout).unwrap();
     let endpoints = format!(r#"{{"revision":"r1","updated":"{}","addresses":["{ENDPOINT}"]}}"#, now.trim());
     let files = [("ca.crt", world.ca.pem()), ("endpoints.json", endpoints), ("guardprobe.yaml", CONFIG.to_owned())];
