@@ -375,6 +375,7 @@ fn felix(cluster: &Cluster, node: &str) -> Process {
 }
 
 /// How long after the call the look began that found it so, one look following upon the other.
+#[track_caller]
 pub(crate) fn until_so(what: &str, mut is: impl FnMut() -> bool) -> Duration {
     let began = Instant::now();
     eventually(what, || {
