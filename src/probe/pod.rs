@@ -1,5 +1,5 @@
 //! What a process finds around itself in a pod: environment, resolver configuration, mounted files, its own addresses.
-use guardprobe_core::model::address::{Family, is_link_local};
+use guardprobe_core::model::address::Family;
 use guardprobe_core::model::names;
 use guardprobe_core::parse::resolv;
 use nix::sys::socket::SockaddrLike;
@@ -65,8 +65,10 @@ fn namespace(resolv_conf: &str) -> String {
     found.filter(|name| !name.is_empty()).unwrap_or_else(|| "local".to_owned())
 }
 
-/// The families in which a pod with these addresses has a usable source address: one that is neither loopback nor link-local. Looked at
-/// anew in every round, since IPv6 addresses appear seconds after the pod. Where the kernel could not be asked, both: trying will tell.
+/// The families in which a pod with these addresses has a usable source address: one that is neither loopback nor the link-local one
+/// that every IPv6 link has by itself. An IPv4 link-local address is somebody's doing: the VPC CNI gives IPv6 pods one of 169.254.172.0/22
+/// on a second interface, which leads out and past some guards. Looked at anew in every round, since IPv6 addresses appear seconds after the
+/// pod. Where the kernel could not be asked, both: trying will tell.
 pub(super) fn usable_families(own: Option<&[IpAddr]>) -> Vec<Family> {
     let Some(own) = own else { return Family::ALL.to_vec() };
     Family::ALL.into_iter().filter(|family| own.iter().any(|ip| usable(ip) && Family::of(*ip) == *family)).collect()
@@ -86,7 +88,8 @@ fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
 }
 
 fn usable(ip: &IpAddr) -> bool {
-    !ip.is_loopback() && !is_link_local(*ip) && !ip.is_unspecified()
+    let by_itself = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    !by_itself && !ip.is_loopback() && !ip.is_unspecified()
 }
 
 /// The network namespace that must not be probed from, if the caller named one in `GUARDPROBE_FORBIDDEN_NETNS` (as `readlink
@@ -101,5 +104,18 @@ pub fn allowed_here() -> Result<(), String> {
         _ => Err(format!(
             "GUARDPROBE_FORBIDDEN_NETNS forbids probing from {forbidden}: start this in a network namespace of its own"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_link_local_address_is_a_way_out_and_an_ipv6_one_is_not() {
+        let families = |own: &[&str]| usable_families(Some(&own.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>()));
+        assert_eq!(families(&["127.0.0.1", "::1", "fe80::1", "fd91::5"]), [Family::Ipv6]);
+        assert_eq!(families(&["127.0.0.1", "fe80::1", "169.254.172.2"]), [Family::Ipv4]);
+        assert_eq!(families(&["127.0.0.1", "::1", "fe80::1"]), []);
     }
 }
