@@ -1,6 +1,5 @@
 //! What the pages say is so: their links lead somewhere, their values are those of the chart, their flags those of the program.
 #![expect(clippy::unwrap_used, reason = "a page that cannot be read is a failure")]
-#[allow(dead_code, unused_imports, reason = "each test uses its own part")]
 mod common;
 
 use common::helm::{helm, ours};

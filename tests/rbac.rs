@@ -1,5 +1,4 @@
 //! The chart grants what the code does, and no more.
-#![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
 use guardprobe::cluster::{RULES, Rule, Scope};
 use std::path::Path;
 
