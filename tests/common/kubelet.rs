@@ -155,13 +155,13 @@ impl<'c> Kubelet<'c> {
     /// SIGTERM, the grace period, SIGKILL; then the object goes.
     fn end(&mut self, uid: &str) {
         let running = self.running.get_mut(uid).unwrap();
-        let Some(asked) = running.asked_to_end else {
+        let over = running.process.ended().is_some();
+        if !over && running.asked_to_end.is_none() {
             running.process.signal(nix::sys::signal::Signal::SIGTERM);
-            running.asked_to_end = Some(Instant::now());
-            return;
-        };
+        }
+        let asked = *running.asked_to_end.get_or_insert_with(Instant::now);
         let grace = running.object["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
-        if running.process.ended().is_some() || asked.elapsed() >= Duration::from_secs(grace) {
+        if over || asked.elapsed() >= Duration::from_secs(grace) {
             running.process.kill();
             let pod = running.object.clone();
             self.remove(&pod);
