@@ -1,8 +1,8 @@
 //! A release from its beginning to its end: installed by the real Helm, its pods made by the real controllers and run as their objects say,
 //! with the rendered ServiceAccount and permissions; tested, upgraded, uninstalled.
-use crate::common::cluster::{Cluster, tool};
+use crate::common::cluster::{Cluster, get_in, tool};
 use crate::common::helm::chart;
-use crate::common::kubelet::{self, Kubelet};
+use crate::common::kubelet::Kubelet;
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn finish(kubelet: &mut Kubelet<'_>, mut child: Child) -> (bool, String) {
 }
 
 fn fleet(network: &str) -> Value {
-    let answer = kubelet::get(network, FLEET, "/v1/fleet");
+    let answer = get_in(network, FLEET, "/v1/fleet");
     answer.ok().filter(|(status, _)| *status == 200).and_then(|(_, body)| serde_json::from_str(&body).ok()).unwrap_or_default()
 }
 

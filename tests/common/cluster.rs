@@ -488,17 +488,7 @@ impl Cluster {
 
     /// Status and body of an answer to a GET in the hub.
     pub(crate) fn try_get(&self, address: &str, path: &str) -> std::io::Result<(u16, String)> {
-        let (address, path): (SocketAddr, String) = (address.parse().unwrap(), path.to_owned());
-        inside(&self.hub(), move || {
-            let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n").as_bytes())?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
-            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
-            Ok((status, body.to_owned()))
-        })
+        get_in(&self.hub(), address, path)
     }
 
     /// The fleet, as the reporter tells it.
@@ -578,6 +568,21 @@ pub(crate) fn reporter_permissions() -> String {
     let text = fs::read_to_string(path).unwrap();
     let is_access = |document: &&str| kinds.iter().any(|kind| document.contains(&format!("\nkind: {kind}\n")));
     text.split("\n---\n").filter(is_access).collect::<Vec<_>>().join("\n---\n")
+}
+
+/// Status and body of an answer to a GET in a network namespace.
+pub(crate) fn get_in(network: &str, address: &str, path: &str) -> std::io::Result<(u16, String)> {
+    let (address, path): (SocketAddr, String) = (address.parse().unwrap(), path.to_owned());
+    inside(network, move || {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok((status, body.to_owned()))
+    })
 }
 
 /// Serves `handler` in a namespace; bound when this returns.

@@ -2,16 +2,14 @@
 //! command, the environment, the mounted ConfigMaps and the token, in a root of its own without anything else that is writable, as the user
 //! and without the capabilities that the pod asks for. Probes decide who is ready. Each pod has a network namespace of its own.
 #![allow(clippy::disallowed_methods, reason = "a test looks at the clock")]
-use super::cluster::{Cluster, Process, SERVICE};
-use super::{DNS, inside, own_namespace};
+use super::cluster::{Cluster, Process, SERVICE, get_in};
+use super::{DNS, own_namespace};
 use k8s_openapi::api::core::v1::{Binding, ConfigMap, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -145,7 +143,7 @@ impl<'c> Kubelet<'c> {
         let container = &pod["spec"]["containers"][0];
         let Some(path) = container["readinessProbe"]["httpGet"]["path"].as_str() else { return };
         let port = container["ports"][0]["containerPort"].as_u64().unwrap();
-        let ready = get(&running.network, &format!("127.0.0.1:{port}"), path).is_ok_and(|(status, _)| status == 200);
+        let ready = get_in(&running.network, &format!("127.0.0.1:{port}"), path).is_ok_and(|(status, _)| status == 200);
         if ready != running.ready {
             running.ready = ready;
             self.status(&pod, &ip, "Running", ready);
@@ -214,21 +212,6 @@ impl<'c> Kubelet<'c> {
         };
         self.running.values().map(last).collect()
     }
-}
-
-/// Status and body of an answer to a GET in a network namespace.
-pub(crate) fn get(network: &str, address: &str, path: &str) -> std::io::Result<(u16, String)> {
-    let (address, path): (SocketAddr, String) = (address.parse().unwrap(), path.to_owned());
-    inside(network, move || {
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n").as_bytes())?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
-        Ok((status, body.to_owned()))
-    })
 }
 
 fn text(value: &Value) -> String {
