@@ -145,7 +145,7 @@ fn reporters_and_agents_that_are_killed_at_any_moment_lose_nothing_and_repeat_no
             Breach { node, agent: node.agent(), from, agent_dies, to, fallen: now(), restored: now() }
         })
         .collect();
-    // Ten moments at which the reporter dies: on three nodes that at which the agent does, once what it saw has been heard.
+    // Ten moments at which the reporter dies: on three nodes that at which the agent does, once what it saw has been told.
     let mut deaths: Vec<Duration> = (0..7).map(|_| moment(1.0, 30.0)).collect();
     deaths.sort();
     let mut reporter = Some(cluster.reporter());
@@ -173,7 +173,7 @@ fn reporters_and_agents_that_are_killed_at_any_moment_lose_nothing_and_repeat_no
                 breach.from = Duration::ZERO;
             }
             let dies = breach.agent_dies.is_some_and(|dies| dies <= at) && reporter.is_some();
-            if dies && cluster.row(&breach.node.name()).iter().any(|row| row.starts_with("imds breached")) {
+            if dies && cluster.told().contains(&format!("EgressBreached {} imds", breach.node.name())) {
                 if ["node-8", "node-9", "node-10"].contains(&breach.node.name().as_str()) {
                     reporter = None;
                     (killed, back) = (killed + 1, Some(at + S(fastrand::f64() * 2.0)));
