@@ -255,6 +255,7 @@ fn row(node: &str, coverage: Coverage, targets: Vec<TargetRow>) -> Row {
         node: node.into(),
         node_uid: format!("uid-{node}"),
         coverage,
+        uncovered_since: matches!(coverage, Coverage::Uncovered(_)).then(|| at(30).wall),
         trouble: None,
         pod: None,
         age_seconds: Some(4.5),
@@ -309,7 +310,9 @@ fn every_metric_of_a_reporter_is_on_its_page_and_says_what_it_says() {
         r#"guardprobe_fleet_attribution_nodes{guard="default/deny",target="imds",attribution="witnessed"} 1"#,
         r#"guardprobe_fleet_attribution_nodes{guard="default/deny",target="imds",attribution="weak"} 0"#,
         r#"guardprobe_fleet_breached{guard="default/deny",node="n2",target="imds"} 1"#,
+        r#"guardprobe_fleet_breach_start_time_seconds{guard="default/deny",node="n2",target="imds"} 1772366400"#,
         r#"guardprobe_fleet_uncovered{guard="default/deny",node="n4",reason="stale"} 1"#,
+        r#"guardprobe_fleet_uncovered_since_time_seconds{guard="default/deny",node="n4"} 1772366430"#,
         r#"guardprobe_fleet_inconclusive_nodes{guard="default/deny",target="imds",reason="control_failed"} 1"#,
         r#"guardprobe_fleet_report_age_seconds{guard="default/deny"} 4.5"#,
         r#"guardprobe_fleet_warnings{guard="default/deny",warning="token_mounted"} 2"#,
@@ -324,7 +327,19 @@ fn every_metric_of_a_reporter_is_on_its_page_and_says_what_it_says() {
         assert!(page.lines().any(|is| is == line), "{line} is not in\n{page}");
     }
     let single = |page: &str| page.lines().filter(|line| line.contains("node=\"")).count();
-    assert_eq!(single(&page), 2, "a node has a series only while something is wrong with it");
+    assert_eq!(single(&page), 4, "a node has a series only while something is wrong with it");
+}
+
+#[test]
+fn incidents_of_a_target_are_counted_from_zero() {
+    let blocked = target("vault", Verdict::Blocked, Reason::Proof(Attribution::Silence));
+    let page = page_of(Fleet { rows: vec![row("n1", Coverage::Covered, vec![blocked])], warnings: vec![] });
+    for line in [
+        r#"guardprobe_incidents_total{guard="default/deny",target="vault"} 0"#,
+        r#"guardprobe_incidents_total{guard="default/deny",target="imds"} 1"#,
+    ] {
+        assert!(page.lines().any(|is| is == line), "{line} is not in\n{page}");
+    }
 }
 
 #[test]

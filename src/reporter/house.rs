@@ -449,7 +449,8 @@ impl House {
         inner.known.tick(now.up);
         inner.fleet = inner.look(now);
         (inner.changed, inner.looked) = (false, now.up);
-        let changes = inner.lasting.look(&inner.fleet, now.up);
+        let changes = inner.lasting.look(&inner.fleet, now);
+        inner.lasting.date(&mut inner.fleet);
         self.tell(inner, now, changes);
         let ledger = &inner.ledger;
         inner.incidents.forget(now.up, |tracked, transient| ledger.is_told(tracked, transient, now.up));
@@ -556,6 +557,7 @@ impl Inner {
     fn refresh(&mut self, now: Moment) {
         if self.changed && now.up.saturating_sub(self.looked) >= names::FLEET_FRESH {
             self.fleet = self.look(now);
+            self.lasting.date(&mut self.fleet);
             (self.changed, self.looked) = (false, now.up);
         }
     }

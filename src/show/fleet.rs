@@ -47,6 +47,8 @@ struct Shown<'a> {
     coverage: &'static str,
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    uncovered_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<&'a str>,
     pod: Option<String>,
     boot: Option<&'a str>,
@@ -116,6 +118,7 @@ fn shown(row: &Row) -> Shown<'_> {
         node: &row.node,
         coverage: row.coverage.state(),
         reason: row.coverage.reason(),
+        uncovered_since: row.uncovered_since,
         trouble: row.trouble.as_deref(),
         pod: row.pod.as_ref().map(|pod| format!("{}/{}", pod.namespace, pod.name)),
         boot: row.report.as_ref().map(|(boot, _)| boot.as_str()),

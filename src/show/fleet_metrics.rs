@@ -1,6 +1,6 @@
 //! Prometheus metrics of a reporter: counts of nodes, and a series for a single node only while something is wrong with it. Made anew at
 //! each scrape from what is known then.
-use super::metrics::{Described, bit, family, pair, set_value};
+use super::metrics::{Described, bit, family, pair, set_value, unix};
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::{Attribution, Reason, Verdict};
 use guardprobe_core::model::fleet::{Coverage, Fleet, Row, STATES, TargetRow, Warning};
@@ -19,7 +19,7 @@ const GAUGE: MetricType = MetricType::GAUGE;
 const COUNTER: MetricType = MetricType::COUNTER;
 
 /// Every metric of a reporter, in the order of the text.
-pub const FLEET_METRICS: [Described; 20] = [
+pub const FLEET_METRICS: [Described; 22] = [
     of(GAUGE, "guardprobe_fleet_nodes", &["guard", "state"], "Nodes by coverage: covered, uncovered, grace or excluded."),
     of(
         GAUGE,
@@ -34,7 +34,19 @@ pub const FLEET_METRICS: [Described; 20] = [
         "Blocked nodes by how well that is proved.",
     ),
     of(GAUGE, "guardprobe_fleet_breached", &["guard", "node", "target"], "1 while an incident is open; else no series."),
+    of(
+        GAUGE,
+        "guardprobe_fleet_breach_start_time_seconds",
+        &["guard", "node", "target"],
+        "When the incident that is open began, in seconds since 1970 by the node's clock; else no series.",
+    ),
     of(GAUGE, "guardprobe_fleet_uncovered", &["guard", "node", "reason"], "1 while nothing is known of a node; else no series."),
+    of(
+        GAUGE,
+        "guardprobe_fleet_uncovered_since_time_seconds",
+        &["guard", "node"],
+        "Since when this reporter has known nothing of a node, in seconds since 1970; else no series.",
+    ),
     of(
         GAUGE,
         "guardprobe_fleet_inconclusive_nodes",
@@ -105,8 +117,8 @@ pub fn page(state: &FleetState<'_>) -> String {
         sheet.targets(&guard.to_string(), &rows);
         sheet.warnings(guard, state.fleet);
     }
-    for ((guard, target), count) in &state.counts.incidents {
-        sheet.set("guardprobe_incidents_total", &[&guard.to_string(), target], *count as f64);
+    for (guard, target, count) in incidents(state) {
+        sheet.set("guardprobe_incidents_total", &[&guard.to_string(), target], count as f64);
     }
     sheet.of_the_process(state);
     sheet.write()
@@ -125,6 +137,9 @@ impl Sheet {
         for row in rows {
             if let Coverage::Uncovered(gap) = row.coverage {
                 self.set("guardprobe_fleet_uncovered", &[guard, &row.node, gap.as_str()], 1.0);
+            }
+            if let Some(since) = row.uncovered_since {
+                self.set("guardprobe_fleet_uncovered_since_time_seconds", &[guard, &row.node], unix(Some(since)));
             }
         }
         let covered = rows.iter().filter(|row| row.coverage == Coverage::Covered);
@@ -152,8 +167,9 @@ impl Sheet {
                 let nodes = count(&|of| doubt(of) == Some(word));
                 self.set("guardprobe_fleet_inconclusive_nodes", &[guard, target, word], nodes);
             }
-            for (node, _) in here.iter().filter(|(_, of)| of.incident.is_some()) {
+            for (node, incident) in here.iter().filter_map(|(node, of)| Some((node, of.incident.as_ref()?))) {
                 self.set("guardprobe_fleet_breached", &[guard, node, target], 1.0);
+                self.set("guardprobe_fleet_breach_start_time_seconds", &[guard, node, target], unix(Some(incident.started)));
             }
         }
     }
@@ -203,6 +219,18 @@ impl Sheet {
         // Only a family without a name or without a metric cannot be written, and there is none.
         TextEncoder::new().encode_to_string(&filled).unwrap_or_default()
     }
+}
+
+/// The count of incidents of each target that is known now or was counted before: a series that begins with its first incident would hide
+/// that one from `increase()`.
+fn incidents<'s>(state: &FleetState<'s>) -> impl Iterator<Item = (&'s GuardName, &'s str, u64)> {
+    let mut all: BTreeMap<(&GuardName, &str), u64> = BTreeMap::new();
+    for guard in &state.guards {
+        let rows: Vec<&Row> = state.fleet.rows.iter().filter(|row| row.guard == **guard).collect();
+        all.extend(names_of_targets(&rows).into_iter().map(|target| ((*guard, target), 0)));
+    }
+    all.extend(state.counts.incidents.iter().map(|((guard, target), count)| ((guard, target.as_str()), *count)));
+    all.into_iter().map(|((guard, target), count)| (guard, target, count))
 }
 
 /// The targets that have series: those that most nodes name, so that what one agent invents takes the place of no other.

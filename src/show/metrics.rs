@@ -355,6 +355,6 @@ pub(super) fn bit(is: bool) -> f64 {
     if is { 1.0 } else { 0.0 }
 }
 
-fn unix(at: Option<jiff::Timestamp>) -> f64 {
+pub(super) fn unix(at: Option<jiff::Timestamp>) -> f64 {
     at.map_or(0.0, |at| at.as_duration().as_secs_f64())
 }

@@ -390,6 +390,7 @@ impl Around<'_> {
             node: self.seen.node.name.clone(),
             node_uid: self.seen.node.uid.clone(),
             coverage: self.coverage(pods, !fresh.is_empty()),
+            uncovered_since: None,
             trouble,
             pod: speaker.map(PodSeen::reference),
             age_seconds: newest.map(|newest| newest.age(self.now.up).as_secs_f64()),

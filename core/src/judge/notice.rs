@@ -9,6 +9,7 @@ use crate::model::cluster::GuardName;
 use crate::model::finding::{Reason, Verdict};
 use crate::model::fleet::{Coverage, Fleet, Gap, PodRef, Row, Rules};
 use crate::model::incident::{Change, Changed, Ending, Happening, Incident};
+use crate::model::moment::Moment;
 use crate::model::names;
 use crate::model::notice::{Notice, NoticeReason, Regarding, Saying};
 use crate::model::report::Role;
@@ -45,22 +46,24 @@ pub fn tells_of(name: &str, incident: &Incident) -> bool {
 /// Since when rows have been in a state that is worth an Event once it lasts.
 #[derive(Debug, Clone, Default)]
 pub struct Lasting {
-    uncovered: BTreeMap<(GuardName, String), Gap>,
+    uncovered: BTreeMap<(GuardName, String), (Gap, Timestamp)>,
     doubtful: BTreeMap<(GuardName, String, String), Duration>,
 }
 
 impl Lasting {
     /// Takes in the fleet of now, and tells which nodes are covered and uncovered since.
-    pub fn look(&mut self, fleet: &Fleet, now: Duration) -> Vec<Change> {
+    pub fn look(&mut self, fleet: &Fleet, now: Moment) -> Vec<Change> {
         let mut uncovered = BTreeMap::new();
         let mut doubtful = BTreeMap::new();
         for row in &fleet.rows {
             if let Coverage::Uncovered(gap) = row.coverage {
-                uncovered.insert((row.guard.clone(), row.node.clone()), gap);
+                let key = (row.guard.clone(), row.node.clone());
+                let since = self.uncovered.get(&key).map_or(now.wall, |(_, since)| *since);
+                uncovered.insert(key, (gap, since));
             }
             for target in row.targets.iter().filter(|target| target.verdict == Some(Verdict::Inconclusive)) {
                 let key = (row.guard.clone(), row.node_uid.clone(), target.name.clone());
-                let since = self.doubtful.get(&key).copied().unwrap_or(now);
+                let since = self.doubtful.get(&key).copied().unwrap_or(now.up);
                 doubtful.insert(key, since);
             }
         }
@@ -80,14 +83,21 @@ impl Lasting {
             let key = (row.guard.clone(), row.node.clone());
             match (row.coverage, before.get(&key)) {
                 (Coverage::Covered, Some(_)) => covered.push(key),
-                (Coverage::Grace(_) | Coverage::Excluded(_), Some(gap)) => drop(self.uncovered.insert(key, *gap)),
+                (Coverage::Grace(_) | Coverage::Excluded(_), Some(before)) => drop(self.uncovered.insert(key, *before)),
                 _ => {}
             }
         }
-        let begun = self.uncovered.iter().filter(|(key, gap)| before.get(key) != Some(gap));
-        let mut changes: Vec<Change> = begun.map(|(key, gap)| change(Happening::Uncovered, key, Some(*gap))).collect();
+        let begun = self.uncovered.iter().filter(|(key, (gap, _))| before.get(key).is_none_or(|(known, _)| known != gap));
+        let mut changes: Vec<Change> = begun.map(|(key, (gap, _))| change(Happening::Uncovered, key, Some(*gap))).collect();
         changes.extend(covered.iter().map(|key| change(Happening::Covered, key, None)));
         changes
+    }
+
+    /// Writes into the rows that are uncovered since when they have been, as far as it was looked at.
+    pub fn date(&self, fleet: &mut Fleet) {
+        for row in fleet.rows.iter_mut().filter(|row| matches!(row.coverage, Coverage::Uncovered(_))) {
+            row.uncovered_since = self.uncovered.get(&(row.guard.clone(), row.node.clone())).map(|(_, since)| *since);
+        }
     }
 
     fn is_long(&self, row: &Row, target: &str, rules: &Rules, now: Duration) -> bool {

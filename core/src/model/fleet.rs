@@ -155,6 +155,8 @@ pub struct Row {
     pub node_uid: String,
     /// Whether it is known.
     pub coverage: Coverage,
+    /// Since when this reporter has known nothing of it, while it is uncovered; by the reporter's clock.
+    pub uncovered_since: Option<Timestamp>,
     /// What went wrong with the last attempt to ask, in words, when something did.
     pub trouble: Option<String>,
     /// The pod whose report counts, namespace and name and UID.

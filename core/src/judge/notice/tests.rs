@@ -17,6 +17,10 @@ fn s(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
+fn at(seconds: f64) -> Moment {
+    Moment { wall: start(), up: Duration::ZERO }.after(s(seconds))
+}
+
 fn guard() -> GuardName {
     "default/deny".parse().unwrap()
 }
@@ -295,6 +299,7 @@ fn row(node: &str, coverage: Coverage, doubt: Option<Doubt>) -> Row {
         node: node.into(),
         node_uid: format!("uid-{node}"),
         coverage,
+        uncovered_since: None,
         trouble: None,
         pod: None,
         age_seconds: None,
@@ -308,17 +313,17 @@ fn uncovered_is_told_at_once_and_inconclusive_when_it_has_lasted() {
     let mut reporter = Reporter::of(3);
     reporter.fleet.rows =
         vec![row("n001", Coverage::Uncovered(Gap::NoPod), None), row("n002", Coverage::Covered, Some(Doubt::ControlFailed))];
-    assert_eq!(reporter.lasting.look(&reporter.fleet, s(0.0)).len(), 1);
+    assert_eq!(reporter.lasting.look(&reporter.fleet, at(0.0)).len(), 1);
     reporter.run_until(299.0);
     assert_eq!(reporter.written(), ["ProberUncovered "]);
     reporter.run_until(610.0);
     assert_eq!(reporter.written(), ["ProberUncovered  x2", "EgressUnproven imds", "ProberUncovered  x3"]);
     // It is over, and comes again: the series goes on at once.
     let uncovered = std::mem::replace(&mut reporter.fleet.rows, vec![row("n001", Coverage::Covered, None)]);
-    assert_eq!(reporter.lasting.look(&reporter.fleet, s(610.0)).len(), 1);
+    assert_eq!(reporter.lasting.look(&reporter.fleet, at(610.0)).len(), 1);
     reporter.run_until(620.0);
     reporter.fleet.rows = uncovered;
-    reporter.lasting.look(&reporter.fleet, s(620.0));
+    reporter.lasting.look(&reporter.fleet, at(620.0));
     reporter.run_until(630.0);
     assert_eq!(reporter.written(), ["ProberUncovered  x4"], "and the doubt has just begun");
 }
@@ -350,7 +355,7 @@ fn changes_of_coverage_are_told_as_lines() {
     let mut lasting = Lasting::default();
     let mut look = |coverage, now| {
         let fleet = Fleet { rows: vec![row("n1", coverage, None)], warnings: vec![] };
-        let changes = lasting.look(&fleet, s(now));
+        let changes = lasting.look(&fleet, at(now));
         changes.into_iter().map(|change| serde_json::to_string(&change).unwrap()).collect::<Vec<_>>()
     };
     assert!(look(Coverage::Covered, 0.0).is_empty());
@@ -365,6 +370,23 @@ fn changes_of_coverage_are_told_as_lines() {
     );
     assert!(look(Coverage::Grace(crate::model::fleet::Excuse::NodeNotReady), 3.5).is_empty(), "excused is not covered");
     assert_eq!(look(Coverage::Covered, 4.0), [r#"{"event":"covered","guard":"default/deny","node":"n1","reason":null}"#]);
+}
+
+#[test]
+fn a_node_is_uncovered_since_it_was_first_seen_so_whatever_the_reason_becomes() {
+    let mut lasting = Lasting::default();
+    let mut since = |coverage, now| {
+        let mut fleet = Fleet { rows: vec![row("n1", coverage, None)], warnings: vec![] };
+        lasting.look(&fleet, at(now));
+        lasting.date(&mut fleet);
+        fleet.rows[0].uncovered_since
+    };
+    assert_eq!(since(Coverage::Uncovered(Gap::Stale), 1.0), Some(at(1.0).wall));
+    assert_eq!(since(Coverage::Uncovered(Gap::NoPod), 5.0), Some(at(1.0).wall));
+    assert_eq!(since(Coverage::Grace(crate::model::fleet::Excuse::NodeNotReady), 6.0), None, "excused is not uncovered");
+    assert_eq!(since(Coverage::Uncovered(Gap::NoPod), 7.0), Some(at(1.0).wall), "nor is it covered");
+    assert_eq!(since(Coverage::Covered, 8.0), None);
+    assert_eq!(since(Coverage::Uncovered(Gap::Stale), 9.0), Some(at(9.0).wall));
 }
 
 #[test]
