@@ -283,9 +283,11 @@ fn page_of(fleet: Fleet) -> String {
         failed: [("EgressBreached", 1)].into(),
         reports: [("agent", (40, 2))].into(),
     };
+    let ended = Place { guard: guard(), node: "n3".into(), node_uid: "u3".into(), target: "imds".into() };
     fleet_metrics::page(&FleetState {
         fleet: &fleet,
         guards: vec![&guard()],
+        ended: [(&ended, at(20).wall)].into(),
         counts: &counts,
         waiting: 7,
         leader: true,
@@ -311,6 +313,8 @@ fn every_metric_of_a_reporter_is_on_its_page_and_says_what_it_says() {
         r#"guardprobe_fleet_attribution_nodes{guard="default/deny",target="imds",attribution="weak"} 0"#,
         r#"guardprobe_fleet_breached{guard="default/deny",node="n2",target="imds"} 1"#,
         r#"guardprobe_fleet_breach_start_time_seconds{guard="default/deny",node="n2",target="imds"} 1772366400"#,
+        r#"guardprobe_fleet_breach_end_time_seconds{guard="default/deny",node="n3",target="imds"} 1772366420"#,
+        r#"guardprobe_fleet_grace_nodes{guard="default/deny",reason="reporter_starting"} 0"#,
         r#"guardprobe_fleet_uncovered{guard="default/deny",node="n4",reason="stale"} 1"#,
         r#"guardprobe_fleet_uncovered_since_time_seconds{guard="default/deny",node="n4"} 1772366430"#,
         r#"guardprobe_fleet_inconclusive_nodes{guard="default/deny",target="imds",reason="control_failed"} 1"#,
@@ -327,7 +331,7 @@ fn every_metric_of_a_reporter_is_on_its_page_and_says_what_it_says() {
         assert!(page.lines().any(|is| is == line), "{line} is not in\n{page}");
     }
     let single = |page: &str| page.lines().filter(|line| line.contains("node=\"")).count();
-    assert_eq!(single(&page), 4, "a node has a series only while something is wrong with it");
+    assert_eq!(single(&page), 5, "a node has a series only while something is wrong with it");
 }
 
 #[test]

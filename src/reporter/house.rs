@@ -498,9 +498,12 @@ impl House {
         inner.refresh(now);
         let (inner, fleet) = (&*inner, &inner.fleet);
         let trouble = inner.trouble.iter().map(|(what, trouble)| (what.as_str(), trouble.is_some())).collect();
+        // Of a cluster that is not known yet "no node is uncovered" would be true, and wrong.
+        let known = inner.pendings().is_empty();
         fleet_metrics::page(&FleetState {
             fleet,
-            guards: inner.known.guards.iter().map(|guard| &guard.name).collect(),
+            guards: inner.known.guards.iter().filter(|_| known).map(|guard| &guard.name).collect(),
+            ended: inner.incidents.just_ended(now.up),
             counts: &inner.counts,
             waiting: inner.ledger.waiting(),
             leader: inner.elector.leads(now.up),

@@ -3,8 +3,10 @@
 use super::metrics::{Described, bit, family, pair, set_value, unix};
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::{Attribution, Reason, Verdict};
-use guardprobe_core::model::fleet::{Coverage, Fleet, Row, STATES, TargetRow, Warning};
+use guardprobe_core::model::fleet::{Coverage, Excuse, Fleet, Row, STATES, TargetRow, Warning};
+use guardprobe_core::model::incident::Place;
 use guardprobe_core::model::names;
+use jiff::Timestamp;
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +21,9 @@ const GAUGE: MetricType = MetricType::GAUGE;
 const COUNTER: MetricType = MetricType::COUNTER;
 
 /// Every metric of a reporter, in the order of the text.
-pub const FLEET_METRICS: [Described; 22] = [
+pub const FLEET_METRICS: [Described; 24] = [
     of(GAUGE, "guardprobe_fleet_nodes", &["guard", "state"], "Nodes by coverage: covered, uncovered, grace or excluded."),
+    of(GAUGE, "guardprobe_fleet_grace_nodes", &["guard", "reason"], "Nodes in grace by what excuses them."),
     of(
         GAUGE,
         "guardprobe_fleet_verdict_nodes",
@@ -39,6 +42,12 @@ pub const FLEET_METRICS: [Described; 22] = [
         "guardprobe_fleet_breach_start_time_seconds",
         &["guard", "node", "target"],
         "When the incident that is open began, in seconds since 1970 by the node's clock; else no series.",
+    ),
+    of(
+        GAUGE,
+        "guardprobe_fleet_breach_end_time_seconds",
+        &["guard", "node", "target"],
+        "When an incident that ended in the last two minutes did, in seconds since 1970 by the node's clock; else no series.",
     ),
     of(GAUGE, "guardprobe_fleet_uncovered", &["guard", "node", "reason"], "1 while nothing is known of a node; else no series."),
     of(
@@ -92,8 +101,10 @@ pub struct Counts {
 pub struct FleetState<'a> {
     /// The fleet now.
     pub fleet: &'a Fleet,
-    /// The guards.
+    /// The guards of which something is known; none before the cluster is.
     pub guards: Vec<&'a GuardName>,
+    /// The incidents that are just over.
+    pub ended: BTreeMap<&'a Place, Timestamp>,
     /// What was counted.
     pub counts: &'a Counts,
     /// Events that wait.
@@ -117,6 +128,10 @@ pub fn page(state: &FleetState<'_>) -> String {
         sheet.targets(&guard.to_string(), &rows);
         sheet.warnings(guard, state.fleet);
     }
+    for (place, at) in &state.ended {
+        let labels = [&place.guard.to_string(), place.node.as_str(), &place.target];
+        sheet.set("guardprobe_fleet_breach_end_time_seconds", &labels, unix(Some(*at)));
+    }
     for (guard, target, count) in incidents(state) {
         sheet.set("guardprobe_incidents_total", &[&guard.to_string(), target], count as f64);
     }
@@ -133,6 +148,10 @@ impl Sheet {
         for state in STATES {
             let count = rows.iter().filter(|row| row.coverage.state() == state).count();
             self.set("guardprobe_fleet_nodes", &[guard, state], count as f64);
+        }
+        for excuse in Excuse::ALL {
+            let count = rows.iter().filter(|row| row.coverage == Coverage::Grace(excuse)).count();
+            self.set("guardprobe_fleet_grace_nodes", &[guard, excuse.as_str()], count as f64);
         }
         for row in rows {
             if let Coverage::Uncovered(gap) = row.coverage {

@@ -74,6 +74,8 @@ pub struct Tracked {
     pub learnt: Duration,
     /// When this process learnt of its end.
     pub ended: Option<Duration>,
+    /// Whether it heard of that end from an agent, and did not read of it in an Event.
+    heard_end: bool,
     /// The openings that go on, each with the UID of its pod.
     live: BTreeMap<String, String>,
 }
@@ -114,7 +116,7 @@ impl Incidents {
         }
         if newer {
             let ended = incident.end.map(|_| now);
-            story.current = Some(Tracked { incident, learnt: now, ended, live: BTreeMap::new() });
+            story.current = Some(Tracked { incident, learnt: now, ended, heard_end: false, live: BTreeMap::new() });
         }
     }
 
@@ -206,6 +208,19 @@ impl Incidents {
         current.map(|current| &current.incident).filter(|incident| incident.is_open())
     }
 
+    /// What agents said lately was over, one for each place: so that a breach between two looks at the metrics is not lost to them.
+    pub fn just_ended(&self, now: Duration) -> BTreeMap<&Place, Timestamp> {
+        let lately = |tracked: &&Tracked| {
+            tracked.heard_end && tracked.ended.is_some_and(|ended| now.saturating_sub(ended) <= names::ENDED_SHOWN)
+        };
+        let all = self.all().filter(|(_, transient)| !transient).map(|(tracked, _)| tracked).filter(lately);
+        let mut ends: BTreeMap<&Place, Timestamp> = BTreeMap::new();
+        for (place, end) in all.filter_map(|tracked| Some((&tracked.incident.place, tracked.incident.end?.at))) {
+            ends.entry(place).and_modify(|known| *known = end.max(*known)).or_insert(end);
+        }
+        ends
+    }
+
     /// All that is to be told, open or over, each with whether it is a transient opening.
     pub fn all(&self) -> impl Iterator<Item = (&Tracked, bool)> {
         self.stories.values().flat_map(|story| {
@@ -249,7 +264,7 @@ impl Tracked {
             reopened: 0,
             end: None,
         };
-        let mut tracked = Tracked { incident, learnt: said.now, ended: None, live: BTreeMap::new() };
+        let mut tracked = Tracked { incident, learnt: said.now, ended: None, heard_end: false, live: BTreeMap::new() };
         tracked.join(said, opening, true);
         tracked
     }
@@ -273,7 +288,7 @@ impl Tracked {
 
     fn close(&mut self, at: Timestamp, how: Ending, attribution: Option<Attribution>, now: Duration) {
         self.incident.end = Some(End { at: at.max(self.incident.started), how, attribution });
-        self.ended = Some(now);
+        (self.ended, self.heard_end) = (Some(now), true);
     }
 
     fn told_as(&self, event: Happening) -> Change {

@@ -103,6 +103,21 @@ pub enum Excuse {
     ReporterStarting,
 }
 
+impl Excuse {
+    /// All of them.
+    pub const ALL: [Excuse; 4] = [Excuse::NewNode, Excuse::NodeNotReady, Excuse::NodeDeleting, Excuse::ReporterStarting];
+
+    /// The word for it in JSON and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Excuse::NewNode => "new_node",
+            Excuse::NodeNotReady => "node_not_ready",
+            Excuse::NodeDeleting => "node_deleting",
+            Excuse::ReporterStarting => "reporter_starting",
+        }
+    }
+}
+
 /// Why no agent is expected on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exclusion {
@@ -133,10 +148,7 @@ impl Coverage {
         match self {
             Coverage::Covered => None,
             Coverage::Uncovered(gap) => Some(gap.as_str()),
-            Coverage::Grace(Excuse::NewNode) => Some("new_node"),
-            Coverage::Grace(Excuse::NodeNotReady) => Some("node_not_ready"),
-            Coverage::Grace(Excuse::NodeDeleting) => Some("node_deleting"),
-            Coverage::Grace(Excuse::ReporterStarting) => Some("reporter_starting"),
+            Coverage::Grace(excuse) => Some(excuse.as_str()),
             Coverage::Excluded(Exclusion::Fargate) => Some("fargate"),
             Coverage::Excluded(Exclusion::Windows) => Some("windows"),
             Coverage::Excluded(Exclusion::NotSelected) => Some("not_selected"),

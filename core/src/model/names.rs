@@ -230,6 +230,8 @@ pub const LOOK_PAUSE: Duration = Duration::from_millis(20);
 pub const NODE_LINES: f64 = 100.0;
 /// What failed and has not failed again for so long works again: a watch tries anew within a minute.
 pub const TROUBLE_KEPT: Duration = Duration::from_secs(120);
+/// For how long the metrics show that an incident is over: two scrapes of the longest usual interval, a minute.
+pub const ENDED_SHOWN: Duration = Duration::from_secs(120);
 /// The fleet that is shown is at most that old where an incident changed.
 pub const FLEET_FRESH: Duration = Duration::from_millis(100);
 /// How long after many nodes changed at once the Event that says so is written, for the same reason.

@@ -263,7 +263,7 @@ impl Tracked {
             reopened: 0,
             end: None,
         };
-        Tracked { incident, learnt: Duration::ZERO, ended: None, live: BTreeMap::new() }
+        Tracked { incident, learnt: Duration::ZERO, ended: None, heard_end: false, live: BTreeMap::new() }
     }
 }
 
@@ -480,4 +480,20 @@ fn an_agent_that_invents_targets_fills_nothing_but_its_own_few_places() {
         told.incidents.hear(&Hearing { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(1) }, |_| None);
     }
     assert_eq!(told.incidents.all().count(), 64);
+}
+
+#[test]
+fn an_end_is_shown_for_two_minutes_and_not_when_it_was_only_read_of() {
+    let mut told = Told::new(0);
+    // It came and went between two reports; this one is heard at 133.
+    told.hear(says("a", 130, BLOCKED).recent(vec![closed("a.1", 99, 101)]));
+    let ended = |told: &Told, now| told.incidents.just_ended(Duration::from_secs(now)).into_values().collect::<Vec<_>>();
+    assert_eq!(ended(&told, 253), [at(101)]);
+    assert!(ended(&told, 254).is_empty());
+    // Of one place the newest end, and none while it goes on again.
+    told.hear(says("a", 140, BREACHED).open(opening("a.2", 139, 140)).recent(vec![closed("a.1", 99, 101)]));
+    assert!(ended(&told, 150).is_empty());
+    let mut told = Told::new(200);
+    told.incidents.rebuild(rebuilt(Some(180)), Duration::ZERO);
+    assert!(ended(&told, 0).is_empty(), "whoever was there told of it");
 }
