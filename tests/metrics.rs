@@ -325,6 +325,9 @@ fn every_metric_of_a_reporter_is_on_its_page_and_says_what_it_says() {
         r#"guardprobe_agents_asked{role="agent"} 4"#,
         r#"guardprobe_agents_answering{role="agent"} 3"#,
         r#"guardprobe_reports_refused_total{role="agent"} 2"#,
+        r#"guardprobe_events_posted_total{reason="EgressBreached"} 3"#,
+        r#"guardprobe_events_posted_total{reason="ProberUncovered"} 0"#,
+        r#"guardprobe_events_failed_total{reason="EgressBreached"} 1"#,
         "guardprobe_events_waiting 7",
         "guardprobe_leader 1",
     ] {

@@ -6,6 +6,7 @@ use guardprobe_core::model::finding::{Attribution, Reason, Verdict};
 use guardprobe_core::model::fleet::{Coverage, Excuse, Fleet, Row, STATES, TargetRow, Warning};
 use guardprobe_core::model::incident::Place;
 use guardprobe_core::model::names;
+use guardprobe_core::model::notice::NoticeReason;
 use jiff::Timestamp;
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
@@ -202,11 +203,10 @@ impl Sheet {
     }
 
     fn of_the_process(&mut self, state: &FleetState<'_>) {
-        for (reason, count) in &state.counts.posted {
-            self.set("guardprobe_events_posted_total", &[reason], *count as f64);
-        }
-        for (reason, count) in &state.counts.failed {
-            self.set("guardprobe_events_failed_total", &[reason], *count as f64);
+        let counted = |counts: &BTreeMap<&'static str, u64>, reason: &str| counts.get(reason).copied().unwrap_or(0) as f64;
+        for reason in NoticeReason::ALL.map(NoticeReason::as_str) {
+            self.set("guardprobe_events_posted_total", &[reason], counted(&state.counts.posted, reason));
+            self.set("guardprobe_events_failed_total", &[reason], counted(&state.counts.failed, reason));
         }
         self.set("guardprobe_events_waiting", &[], state.waiting as f64);
         self.set("guardprobe_leader", &[], bit(state.leader));

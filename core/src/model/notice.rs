@@ -22,6 +22,15 @@ pub enum NoticeReason {
 }
 
 impl NoticeReason {
+    /// All of them.
+    pub const ALL: [NoticeReason; 5] = [
+        NoticeReason::EgressBreached,
+        NoticeReason::EgressBlocked,
+        NoticeReason::EgressUnproven,
+        NoticeReason::EgressOpenedBriefly,
+        NoticeReason::ProberUncovered,
+    ];
+
     /// The word for it in the Event.
     pub fn as_str(self) -> &'static str {
         match self {
