@@ -576,7 +576,8 @@ pub(crate) fn get_in(network: &str, address: &str, path: &str) -> std::io::Resul
     inside(network, move || {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").as_bytes())?;
+        // 1.0: so that nobody answers in chunks.
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: here\r\nConnection: close\r\n\r\n").as_bytes())?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
@@ -692,8 +693,8 @@ fn pod_object(node: &str, name: &str, role: &str, set: &str) -> Value {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "default", "ownerReferences": [owner],
                      "labels": {"guardprobe.dev/guard": "deny", "guardprobe.dev/role": role, "set": owner["name"]}},
-        "spec": {"nodeName": node, "automountServiceAccountToken": false, "containers": [{"name": "agent", "image": "x"}],
-                 "tolerations": [{"operator": "Exists"}]},
+        "spec": {"nodeName": node, "automountServiceAccountToken": false, "tolerations": [{"operator": "Exists"}],
+                 "containers": [{"name": "agent", "image": "x", "ports": [{"name": "metrics", "containerPort": 9797}]}]},
     })
 }
 

@@ -166,3 +166,29 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- range .Values.guards }}{{ $all = append $all .name }}{{ end -}}
 {{- $all | uniq | sortAlpha | toJson -}}
 {{- end -}}
+
+{{/* The rules that are shipped, without the alerts that are switched off, and with runbooks where they are to be found. */}}
+{{- define "guardprobe.rules" -}}
+{{- $rules := .Files.Get "files/rules.yaml" | fromYaml -}}
+{{- $off := .Values.prometheusRule.disabled -}}
+{{- $prefix := .Values.prometheusRule.runbookUrlPrefix -}}
+{{- $known := list -}}
+{{- $groups := list -}}
+{{- range $group := $rules.groups -}}
+{{- $kept := list -}}
+{{- range $rule := $group.rules -}}
+{{- if hasKey $rule "alert" -}}
+{{- $known = append $known $rule.alert -}}
+{{- $_ := set $rule.annotations "runbook_url" (printf "%s%s" $prefix $rule.annotations.runbook_url) -}}
+{{- end -}}
+{{- if not (and (hasKey $rule "alert") (has $rule.alert $off)) }}{{ $kept = append $kept $rule }}{{ end -}}
+{{- end -}}
+{{- $groups = append $groups (merge (dict "rules" $kept) (omit $group "rules")) -}}
+{{- end -}}
+{{- range $name := $off -}}
+{{- if not (has $name $known) -}}
+{{- fail (printf "prometheusRule.disabled names %q, which is no alert of guardprobe. There are: %s" $name (join ", " $known)) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (dict "groups" $groups) -}}
+{{- end -}}

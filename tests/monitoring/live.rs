@@ -1,0 +1,250 @@
+//! A fleet of three agents, two reporters and a witness, on a real API server, scraped by a real Prometheus with the rules that are shipped: what
+//! fires when, that every query of the dashboards has an answer, and that nothing that goes missing makes any figure look better.
+use super::dashboards::{grafana_alerts, queries};
+use super::prometheus::{Pace, Prometheus, SHIPPED};
+use crate::common::cluster::{Cluster, GUARD, Node, Process, QUICK};
+use crate::common::facts::within;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Fast enough for every day: what takes twenty minutes at the shipped intervals takes one.
+const FAST: Pace = Pace { faster: 20, scrape: Duration::from_secs(1) };
+
+/// For how long a reporter shows that an incident is over, at any pace.
+const ENDED_SHOWN: Duration = Duration::from_secs(120);
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct World<'c> {
+    cluster: &'c Cluster,
+    pace: Pace,
+    nodes: [Node<'c>; 3],
+    agents: Vec<Option<Process>>,
+    reporters: Vec<Option<Process>>,
+    _witness: Process,
+}
+
+impl<'c> World<'c> {
+    fn new(cluster: &'c Cluster, pace: Pace) -> Self {
+        let nodes = [1, 2, 3].map(|nth| cluster.node(nth));
+        let set = cluster.daemon_set("witnesses", "witness");
+        let beyond = cluster.bare(12);
+        beyond.unguard();
+        let mut pod = beyond.pod_object("agent-12", "witness", &set);
+        pod["spec"]["nodeName"] = json!("node-2");
+        cluster.objects("node-2", &pod);
+        let witness = beyond.agent_with(&configuration(pace), &["--role", "witness"]);
+        let mut world = World { cluster, pace, nodes, agents: vec![], reporters: vec![], _witness: witness };
+        world.agents = nodes.iter().map(|node| Some(node.agent_with(&configuration(pace), &[]))).collect();
+        world.reporters = (1..=2).map(|nth| Some(world.reporter(nth))).collect();
+        world
+    }
+
+    fn reporter(&self, nth: usize) -> Process {
+        // Nodes of a test are new, and a report of a quick agent is soon old.
+        let quick = if self.pace.faster > 1 { "stale: 5s\ngrace: 10s\n" } else { "grace: 1m\n" };
+        let settings = self.cluster.file("reporter.yaml", &format!("guards:\n  - {{name: {GUARD}, labels: {{}}}}\n{quick}"));
+        let mut args = vec!["-c", &settings, "--listen", "0.0.0.0:9798"];
+        if nth == 2 {
+            args = vec!["-c", &settings, "--listen", "0.0.0.0:9898", "--fleet-listen", "127.0.0.1:9899"];
+        }
+        self.cluster.reporter_as(&format!("reporter-{nth}"), &args)
+    }
+
+    fn agent(&self, nth: usize) -> Process {
+        self.nodes[nth].agent_with(&configuration(self.pace), &[])
+    }
+}
+
+fn configuration(pace: Pace) -> String {
+    let intervals = if pace.faster > 1 { QUICK.replace("startup: 0s", "startup: 2s") } else { String::new() };
+    let api = "{name: kube-api, kind: kube-api, addresses: [\"10.90.0.10:16443\"]}";
+    format!("guard: {GUARD}\n{intervals}targets: [{{name: imds, kind: imds}}, {api}]\n")
+}
+
+/// Waits until just these alerts fire, in order; tells how long it took.
+#[track_caller]
+fn until_firing(prometheus: &Prometheus<'_>, patience: Duration, what: &str, expected: &[&str]) -> Duration {
+    let began = Instant::now();
+    within(patience, &format!("{what}: {expected:?} fire"), || {
+        let firing = prometheus.firing();
+        if firing == expected { Ok(()) } else { Err(format!("{firing:?}")) }
+    });
+    println!("{what}: {expected:?} after {:.1} s", began.elapsed().as_secs_f64());
+    began.elapsed()
+}
+
+/// The figures that a person looks at first, and what makes each look better: more of it, or less.
+const FIGURES: [(&str, bool); 6] = [
+    ("fleet: Open", false),
+    ("fleet: Uncovered", false),
+    ("fleet: Not proved", false),
+    ("fleet: Covered", true),
+    ("fleet: Where the time went", true),
+    ("fleet: Proved, by target", true),
+];
+
+/// What they are now, over the last 400 seconds at this pace where they are of a range; those without data are not
+/// there. Of several series the sum.
+fn figures(prometheus: &Prometheus<'_>) -> BTreeMap<&'static str, f64> {
+    let queries = queries();
+    let of = |(title, _): &(&'static str, bool)| {
+        let proved = |expression: &str| title.ends_with("went") && !expression.contains("proved");
+        let query = queries.iter().find(|query| query.panel == *title && !proved(&query.expression)).unwrap();
+        let range = (prometheus.paced(400 * Duration::from_secs(1))).as_secs().to_string();
+        let lately = query.expression.replace("$__range_s", &range).replace("$__range", &format!("{range}s"));
+        let found = prometheus.query(&prometheus.expression(&lately));
+        (!found.is_empty()).then(|| (*title, found.iter().map(|(_, value)| value).sum::<f64>()))
+    };
+    FIGURES.iter().filter_map(of).collect()
+}
+
+/// Looks at the figures again and again while something is missing: none may look better than before it was.
+#[track_caller]
+fn nothing_looks_better(prometheus: &Prometheus<'_>, what: &str, before: &BTreeMap<&'static str, f64>, lasting: Duration) {
+    let end = Instant::now() + lasting;
+    let mut worst = before.clone();
+    while Instant::now() < end {
+        let now = figures(prometheus);
+        for (title, more_is_better) in FIGURES {
+            let (Some(was), Some(is)) = (before.get(title), now.get(title)) else { continue };
+            let better = if more_is_better { is - was } else { was - is };
+            assert!(better < 0.005, "{what}: {title} was {was} and is {is}");
+            let kept = worst.entry(title).or_insert(*is);
+            *kept = if more_is_better { kept.min(*is) } else { kept.max(*is) };
+        }
+        sleep(Duration::from_millis(500));
+    }
+    println!("{what}: before {before:?}, at worst {worst:?}");
+}
+
+/// Every query of the dashboards has an answer, over time or now.
+#[track_caller]
+fn every_panel_has_data(prometheus: &Prometheus<'_>) {
+    let mut answered = 0;
+    for query in queries() {
+        let expression = prometheus.expression(&query.expression);
+        within(MINUTE, &format!("{} has data: {expression}", query.panel), || {
+            let samples = if query.instant { prometheus.query(&expression).len() } else { prometheus.samples(&expression, 600) };
+            if samples > 0 { Ok(()) } else { Err("none".to_owned()) }
+        });
+        answered += 1;
+    }
+    println!("{answered} queries of the dashboards have data");
+}
+
+/// What Grafana would say of each of its alerts: `firing`, `ok` or `no data`.
+fn grafana(prometheus: &Prometheus<'_>) -> BTreeMap<String, &'static str> {
+    let state = |alert: &Value| {
+        let expression = alert["data"][0]["model"]["expr"].as_str().unwrap();
+        let above = alert["data"][1]["model"]["conditions"][0]["evaluator"]["params"][0].as_f64().unwrap();
+        let found = prometheus.query(expression);
+        match found.iter().any(|(_, value)| *value > above) {
+            true => "firing",
+            false if found.is_empty() => "no data",
+            false => "ok",
+        }
+    };
+    grafana_alerts().iter().map(|alert| (alert["title"].as_str().unwrap().to_owned(), state(alert))).collect()
+}
+
+fn in_state(grafana: &BTreeMap<String, &'static str>, state: &str) -> Vec<String> {
+    grafana.iter().filter(|(_, is)| **is == state).map(|(title, _)| title.clone()).collect()
+}
+
+const OPEN: [&str; 2] = ["GuardprobeBreached node-2 imds", "GuardprobeBreached node-2 kube-api"];
+
+/// The guard falls on one node and comes back, at that pace.
+fn falls_and_comes_back(world: &World<'_>, prometheus: &Prometheus<'_>) {
+    // Something to doubt on two nodes, that is over on the one by then: the DNS that is their control does not answer.
+    world.cluster.nft(
+        "add table ip doubt; add set ip doubt deaf { type ifname; elements = { v2, v3 } }
+         add chain ip doubt in { type filter hook input priority -1; }
+         add rule ip doubt in iifname @deaf ip daddr 10.96.0.10 drop",
+    );
+    within(MINUTE, "node-2 proves nothing", || {
+        let doubts = prometheus.query(r#"guardprobe_inconclusive{node="node-2",reason="control_failed"} == 1"#);
+        if doubts.is_empty() { Err("it does".to_owned()) } else { Ok(()) }
+    });
+    world.cluster.nft("delete element ip doubt deaf { v2 }");
+    let node = &world.nodes[1];
+    node.unguard();
+    let fired = until_firing(prometheus, MINUTE, "the guard is gone on node-2", &OPEN);
+    assert!(fired < Duration::from_secs(2) + 2 * world.pace.scrape, "{fired:?}");
+    // A node without an agent, so that there is one that nobody knows.
+    world.cluster.bare_nodes(1);
+    every_panel_has_data(prometheus);
+    let open = figures(prometheus);
+    assert_eq!(open["fleet: Open"], 2.0, "{open:?}");
+    let said = grafana(prometheus);
+    assert!(in_state(&said, "firing").contains(&"GuardprobeBreached".to_owned()), "{said:?}");
+    assert_eq!(in_state(&said, "no data"), [""; 0]);
+    world.cluster.kubectl(&["delete", "node", "bare-0000"]);
+    world.cluster.nft("delete table ip doubt");
+    node.guard();
+    let until = 2 * MINUTE + ENDED_SHOWN + prometheus.paced(15 * MINUTE);
+    until_firing(prometheus, until, "the guard is back on node-2", &[]);
+    println!("Grafana: {:?}", in_state(&grafana(prometheus), "ok"));
+}
+
+#[test]
+fn a_breach_fires_its_alert_every_panel_has_data_and_what_goes_missing_is_never_fine() {
+    let cluster = Cluster::new();
+    let mut world = World::new(&cluster, FAST);
+    let prometheus = Prometheus::start(&cluster, 20, &[9798, 9898], FAST);
+    within(MINUTE, "all are proved, and all of it is recorded", || {
+        let all = figures(&prometheus);
+        let proved = all.get("fleet: Where the time went").is_some_and(|proved| *proved > 5.99);
+        if proved && all.get("fleet: Covered") == Some(&1.0) && prometheus.firing().is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{all:?} {:?}", prometheus.firing()))
+        }
+    });
+    falls_and_comes_back(&world, &prometheus);
+
+    let five_minutes = prometheus.paced(5 * MINUTE);
+    // An agent dies.
+    let before = figures(&prometheus);
+    world.agents[0] = None;
+    until_firing(&prometheus, MINUTE, "the agent of node-1 is dead", &["GuardprobeUncovered node-1"]);
+    nothing_looks_better(&prometheus, "the agent of node-1 is dead", &before, five_minutes);
+    world.agents[0] = Some(world.agent(0));
+    until_firing(&prometheus, 2 * MINUTE, "it is back", &[]);
+
+    // One reporter dies, and then the other, while a guard is open.
+    let before = figures(&prometheus);
+    world.reporters[0] = None;
+    nothing_looks_better(&prometheus, "one reporter is dead", &before, 2 * five_minutes);
+    assert_eq!(prometheus.firing(), [""; 0], "the other one is enough");
+    world.nodes[1].unguard();
+    until_firing(&prometheus, MINUTE, "and the guard is gone", &OPEN);
+    let before = figures(&prometheus);
+    world.reporters[1] = None;
+    let with_absent = [OPEN.as_slice(), &["GuardprobeReporterAbsent"]].concat();
+    until_firing(&prometheus, MINUTE, "both reporters are dead", &with_absent);
+    nothing_looks_better(&prometheus, "both reporters are dead", &before, five_minutes);
+    let said = grafana(&prometheus);
+    let firing = ["GuardprobeBreached", "GuardprobeReporterAbsent"].map(str::to_owned);
+    assert_eq!(in_state(&said, "ok"), [""; 0], "without a reporter nothing is fine: {said:?}");
+    assert!(firing.iter().all(|title| said[title] == "firing"), "{said:?}");
+    // And the agent as well: nobody is left who saw it.
+    world.agents[1] = None;
+    sleep(prometheus.paced(3 * MINUTE));
+    assert!(OPEN.iter().all(|open| prometheus.firing().contains(&(*open).to_owned())), "{:?}", prometheus.firing());
+    world.agents[1] = Some(world.agent(1));
+    world.reporters = (1..=2).map(|nth| Some(world.reporter(nth))).collect();
+    until_firing(&prometheus, 2 * MINUTE, "all are back, and it is still open", &OPEN);
+
+    // Nothing can be scraped for five minutes.
+    let before = figures(&prometheus);
+    prometheus.cut(true);
+    nothing_looks_better(&prometheus, "nothing is scraped", &before, five_minutes);
+    assert!(OPEN.iter().all(|open| prometheus.firing().contains(&(*open).to_owned())), "{:?}", prometheus.firing());
+    prometheus.cut(false);
+    until_firing(&prometheus, MINUTE, "it is scraped again", &OPEN);
+    world.nodes[1].guard();
+    until_firing(&prometheus, ENDED_SHOWN + prometheus.paced(15 * MINUTE) + MINUTE, "the guard is back", &[]);
+}
