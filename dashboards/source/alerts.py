@@ -1,8 +1,10 @@
 """Grafana's alerts, from the rules of Prometheus.
 
 Grafana takes an empty answer for "no data", and is told to alert on it. So each query gives a sign of life beside what it finds: -1 while a reporter
-that knows the cluster is scraped and nothing is wrong, what Prometheus' rule would give while something is, and nothing where data is missing. The
-memory that keep_firing_for is in Prometheus is in the query, since Grafana forgets an instance whose series is gone.
+that knows the cluster is scraped and nothing is wrong, what Prometheus' rule would give while something is, and nothing where data is missing.
+
+What keep_firing_for is in Prometheus is in the query of an alert that fires at once, since Grafana forgets an instance whose series is gone. Of one
+that waits, a query that remembers would make five minutes of a moment: it has Grafana's own settings instead.
 """
 
 import hashlib
@@ -12,6 +14,7 @@ import yaml
 
 ALIVE = "max(guardprobe_fleet_nodes) * 0 - 1"
 FIRES_ABOVE = -0.5
+EVALUATED_EVERY = 30  # seconds
 
 
 class Plain(yaml.SafeDumper):
@@ -28,7 +31,7 @@ def from_rules(text: str) -> str:
     made = {
         "apiVersion": 1,
         "groups": [
-            {"orgId": 1, "name": "guardprobe", "folder": "guardprobe", "interval": "30s", "rules": [of(rule) for rule in rules]}
+            {"orgId": 1, "name": "guardprobe", "folder": "guardprobe", "interval": f"{EVALUATED_EVERY}s", "rules": [of(rule) for rule in rules]}
         ],
     }
     intro = (
@@ -41,10 +44,14 @@ def from_rules(text: str) -> str:
 
 def of(rule: dict) -> dict:
     """One alert."""
-    name, minutes = rule["alert"], rule.get("keep_firing_for")
+    name, kept, waits = rule["alert"], rule.get("keep_firing_for"), rule.get("for")
     expr = f"({rule['expr'].strip()})"
-    if minutes:
-        expr = f"max_over_time({expr}[{minutes}:15s])"
+    settings = {}
+    if kept and waits:
+        evaluations = int(kept.removesuffix("m")) * 60 // EVALUATED_EVERY
+        settings = {"keepFiringFor": kept, "missing_series_evals_to_resolve": evaluations}
+    elif kept:
+        expr = f"{expr}\nor max_over_time({expr}[{kept}:15s])"
     annotations = {key: words(text) for key, text in rule["annotations"].items()}
     return {
         "uid": "guardprobe-" + hashlib.sha256(name.encode()).hexdigest()[:12],
@@ -71,7 +78,8 @@ def of(rule: dict) -> dict:
         ],
         "noDataState": "Alerting",
         "execErrState": "Alerting",
-        "for": rule.get("for", "0s"),
+        "for": waits or "0s",
+        **settings,
         "annotations": annotations,
         "labels": rule["labels"],
         "isPaused": False,

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn minimal() -> PathBuf {
     chart().join("ci/minimal-values.yaml")

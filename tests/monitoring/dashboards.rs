@@ -97,7 +97,7 @@ fn each_panel_says_what_it_shows_in_which_unit_and_what_it_is_without_data() {
     for name in DASHBOARDS {
         let dashboard = dashboard(name);
         assert!(dashboard["uid"].as_str().unwrap().len() <= 40 && dashboard.get("id").is_none(), "an id is Grafana's to give");
-        assert_eq!((&dashboard["editable"], &dashboard["schemaVersion"].as_u64().unwrap() >= &39), (&Value::Bool(false), true));
+        assert_eq!((&dashboard["editable"], dashboard["schemaVersion"].as_u64().unwrap() >= 39), (&Value::Bool(false), true));
         assert!(dashboard.get("__inputs").is_none(), "a provisioned dashboard has no inputs");
         let variables: Vec<&str> =
             dashboard["templating"]["list"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
@@ -163,7 +163,10 @@ fn grafanas_alerts_are_those_of_prometheus_and_alert_on_no_data_and_on_errors() 
         let found = understand(expression, &catalogue);
         assert!(found.wrong.is_empty(), "{title}: {:?}", found.wrong);
         assert!(expression.contains(rule["expr"].as_str().unwrap().trim()), "{title}: {expression}");
-        assert_eq!(expression.contains(":15s]"), rule["keep_firing_for"].is_string(), "{title}: its memory is in the query");
+        // What fires at once keeps in mind that it did; what waits must not be reached by a moment that is remembered.
+        let (waits, keeps) = (rule["for"].is_string(), rule["keep_firing_for"].as_str());
+        assert_eq!(expression.contains(":15s]"), keeps.is_some() && !waits, "{title}: {expression}");
+        assert_eq!(alert["keepFiringFor"].as_str(), keeps.filter(|_| waits), "{title}");
         // Grafana has no $value of Prometheus' kind.
         for note in alert["annotations"].as_object().unwrap().values() {
             assert!(!note.as_str().unwrap().replace("$values.A.Value", "").contains("$value"), "{title}: {note}");

@@ -96,14 +96,6 @@ impl<'c> Prometheus<'c> {
         data["result"].as_array().unwrap().iter().map(series).collect()
     }
 
-    /// The one value of an expression, if it has any.
-    #[track_caller]
-    pub(crate) fn value(&self, expression: &str) -> Option<f64> {
-        let found = self.query(expression);
-        assert!(found.len() <= 1, "{expression}: {found:?}");
-        found.first().map(|(_, value)| *value)
-    }
-
     /// How many samples an expression has over the last so many seconds.
     #[track_caller]
     pub(crate) fn samples(&self, expression: &str, seconds: i64) -> usize {
