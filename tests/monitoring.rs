@@ -6,6 +6,8 @@ mod common;
 
 #[path = "monitoring/dashboards.rs"]
 mod dashboards;
+#[path = "monitoring/documented.rs"]
+mod documented;
 #[path = "monitoring/expressions.rs"]
 mod expressions;
 #[path = "monitoring/live.rs"]

@@ -17,8 +17,8 @@ STATE = f"""max by (guard, target) (
 def rows() -> list[Row]:
     """From the verdict to the packets."""
     return [
-        Row("Now", now()),
-        Row("Over time", over_time()),
+        Row("This node now", now()),
+        Row("This node over time", over_time()),
         Row("What was tried", tried()),
         Row("Beginning and end, and who says so", process()),
     ]

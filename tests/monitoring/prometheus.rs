@@ -1,10 +1,9 @@
-//! A real Prometheus in a namespace of its own: it scrapes the agents' pods, as the API server has them, by the chart's PodMonitor, and the
-//! reporters, and evaluates the rules that are shipped: at their own pace, or as much faster as a test asks. Debian's has no discovery of
-//! Kubernetes' objects, so it is given what that would have told it.
+//! A real Prometheus in a namespace of its own: it scrapes agents and reporters by the configuration of the documentation, and evaluates the rules
+//! that are shipped: at their own pace, or as much faster as a test asks.
 use super::expressions::concrete;
 use crate::common::cluster::{Cluster, Node, Process};
 use crate::common::facts::{self, eventually};
-use crate::common::helm::{chart, objects, ours};
+use crate::common::helm::{ours, read};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,16 +37,21 @@ impl<'c> Prometheus<'c> {
         let home = cluster.bare(nth);
         home.unguard();
         let rules = paced(&fs::read_to_string(ours("deploy/alerts/guardprobe.rules.yaml")).unwrap(), pace.faster);
+        let found = reporters.iter().enumerate().map(|(nth, port)| {
+            json!({
+                "targets": [format!("10.91.{}.1:{port}", home.ip().octets()[2])],
+                "labels": {
+                    "__meta_kubernetes_namespace": "guardprobe",
+                    "__meta_kubernetes_pod_name": format!("reporter-{}", nth + 1),
+                    "__meta_kubernetes_pod_label_app_kubernetes_io_component": "reporter",
+                    "__meta_kubernetes_pod_container_port_name": "metrics",
+                },
+            })
+        });
         let config = json!({
             "global": {"scrape_interval": text(pace.scrape), "scrape_timeout": text(pace.scrape.min(Duration::from_secs(10)))},
             "rule_files": [cluster.file("rules.yaml", &rules)],
-            "scrape_configs": [agents(cluster), {
-                "job_name": "reporter",
-                "static_configs": reporters.iter().enumerate().map(|(nth, port)| json!({
-                    "targets": [format!("10.91.{}.1:{port}", home.ip().octets()[2])],
-                    "labels": {"namespace": "guardprobe", "pod": format!("reporter-{}", nth + 1)},
-                })).collect::<Vec<_>>(),
-            }],
+            "scrape_configs": jobs(cluster, found.collect()),
         });
         let file = cluster.file("prometheus.yaml", &config.to_string());
         let storage = cluster.folder.join("prometheus");
@@ -138,31 +142,26 @@ impl<'c> Prometheus<'c> {
     }
 }
 
-/// The scrape configuration that Prometheus' operator makes of the chart's PodMonitor of the agents.
-fn agents(cluster: &Cluster) -> Value {
-    let rendered = objects(&chart().join("ci/minimal-values.yaml"), &["--set", "podMonitor.enabled=true"]);
-    let monitor =
-        rendered.iter().find(|object| object["kind"] == "PodMonitor" && object["metadata"]["name"] == "guardprobe-agent");
-    let endpoint = &monitor.unwrap()["spec"]["podMetricsEndpoints"][0];
-    let keep = |label: &str, value: &str| json!({"source_labels": [label], "regex": value, "action": "keep"});
-    let mut relabel = vec![
-        keep("__meta_kubernetes_pod_label_guardprobe_dev_guard", "deny"),
-        keep("__meta_kubernetes_pod_labelpresent_guardprobe_dev_role", "true"),
-        keep("__meta_kubernetes_pod_container_port_name", endpoint["port"].as_str().unwrap()),
-        json!({"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"}),
-        json!({"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"}),
-    ];
-    for of_ours in endpoint["relabelings"].as_array().unwrap() {
-        relabel.push(json!({"source_labels": of_ours["sourceLabels"], "target_label": of_ours["targetLabel"]}));
-    }
+/// The scrape configuration of the documentation. Debian's Prometheus has no discovery of Kubernetes' objects, so it is given what that would
+/// have told it of the pods that the API server has, and of the reporters.
+fn jobs(cluster: &Cluster, reporters: Vec<Value>) -> Vec<Value> {
     let pods: Value = serde_json::from_str(&cluster.kubectl(&["get", "pods", "-n", "default", "-o", "json"])).unwrap();
     let pods: Vec<Value> = pods["items"].as_array().unwrap().iter().map(discovered).collect();
-    json!({
-        "job_name": "guardprobe/guardprobe-agent",
-        "metrics_path": endpoint["path"],
-        "static_configs": pods,
-        "relabel_configs": relabel,
-    })
+    let mut jobs = documented()["scrape_configs"].as_array().unwrap().clone();
+    for (job, found) in jobs.iter_mut().zip([pods, reporters]) {
+        let job = job.as_object_mut().unwrap();
+        job.remove("kubernetes_sd_configs").unwrap();
+        job.remove("scrape_interval").unwrap();
+        job.insert("static_configs".to_owned(), found.into());
+    }
+    jobs
+}
+
+/// The configuration without the operator, as docs/monitoring.md has it.
+pub(crate) fn documented() -> Value {
+    let page = fs::read_to_string(ours("docs/monitoring.md")).unwrap();
+    let block = page.split("```yaml\n").find(|block| block.starts_with("# prometheus.yaml\n")).unwrap();
+    read(block.split("\n```").next().unwrap()).remove(0)
 }
 
 /// What Prometheus' discovery of pods says of one.

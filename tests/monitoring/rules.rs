@@ -23,6 +23,11 @@ fn alerts() -> Vec<Value> {
     rules().into_iter().map(|(_, rule)| rule).filter(|rule| rule["alert"].is_string()).collect()
 }
 
+/// The names of all alerts.
+pub(crate) fn alert_names() -> BTreeSet<String> {
+    alerts().iter().map(|alert| name(alert).to_owned()).collect()
+}
+
 fn name(alert: &Value) -> &str {
     alert["alert"].as_str().unwrap()
 }
@@ -72,7 +77,7 @@ fn each_alert_has_a_test_that_fires_it_and_one_that_does_not() {
             }
         }
     }
-    let all: BTreeSet<String> = alerts().iter().map(|alert| name(alert).to_owned()).collect();
+    let all = alert_names();
     assert!(all.len() >= 15, "{all:?}");
     assert_eq!(fires, all);
     assert_eq!(does_not, all);
@@ -129,7 +134,7 @@ fn each_alert_says_what_happened_how_bad_it_is_and_where_to_read_on() {
 
 #[test]
 fn there_is_no_runbook_without_its_alert() {
-    let known: BTreeSet<String> = alerts().iter().map(|alert| format!("{}.md", name(alert))).collect();
+    let known: BTreeSet<String> = alert_names().iter().map(|name| format!("{name}.md")).collect();
     let pages = ours("docs/runbooks").read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let pages: BTreeSet<String> = pages.filter(|page| page != "README.md").collect();
     assert_eq!(pages, known);
