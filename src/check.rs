@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a round begins and ends at the edge")]
 use crate::probe::pod::{self, Pod};
 use crate::probe::round::Prober;
-use crate::process::runtime;
+use crate::process::{runtime, terminal};
 use crate::speaker::Speaker;
 use crate::{settings, show};
 use clap::{Args, ValueEnum};
@@ -168,16 +168,11 @@ fn report(config: &Config, pod: &Pod, round: &Round, began: Moment, ended: Momen
 
 fn print(report: &Report, output: Output) -> std::io::Result<()> {
     let text = match output {
-        Output::Table => show::table::table(report, width()),
+        Output::Table => show::table::table(report, terminal::width()),
         Output::Json => show::json::json(report),
         Output::Junit => show::junit::junit(report).map_err(std::io::Error::other)?,
     };
     let mut stdout = anstream::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
-}
-
-/// Columns to fill: those of the terminal, else enough for a log.
-fn width() -> usize {
-    terminal_size::terminal_size().map_or(120, |(terminal_size::Width(columns), _)| usize::from(columns).clamp(60, 160))
 }

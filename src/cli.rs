@@ -1,5 +1,5 @@
 //! Flags, and their environment twins. Every command's own arguments stand beside the command.
-use crate::{agent, check, lab, reporter};
+use crate::{agent, check, lab, reporter, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::io::IsTerminal;
 use std::sync::LazyLock;
@@ -69,6 +69,8 @@ pub enum Command {
     Reporter(reporter::ReporterArgs),
     /// One round, here, now: is each target blocked from this pod? Needs no cluster access and no configuration.
     Check(check::CheckArgs),
+    /// The whole fleet, from a laptop or a pipeline: waits until every node has finished a round of its own, and tells which are blocked.
+    Verify(verify::VerifyArgs),
     /// A node in a box: watch a real guard hold, fall and come back on this machine. No cluster, no root.
     Lab(lab::LabArgs),
     /// One process of a lab; started by `lab` itself.

@@ -12,6 +12,7 @@
 //! | [`reporter`] | all agents of a cluster: incidents, Events, coverage |
 //! | [`lab`] | a node in a box, to see it all without a cluster |
 //! | [`check`] | one round, here, now |
+//! | [`verify`](mod@verify) | the whole fleet, from a laptop or a pipeline |
 //! | [`settings`], [`speaker`], [`process`] | the configuration in force; what a process says of itself; its clock, signals and lines |
 //! | [`cli`] | flags and their environment twins |
 //!
@@ -31,4 +32,5 @@ pub mod serve;
 pub mod settings;
 pub mod show;
 pub mod speaker;
+pub mod verify;
 pub mod wire;

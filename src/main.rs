@@ -1,7 +1,7 @@
 //! guardprobe: a table of contents. Each command is a module of the library; `lib.rs` is its map.
 use clap::Parser;
 use guardprobe::cli::{Cli, Command};
-use guardprobe::{agent, check, cli, lab, reporter};
+use guardprobe::{agent, check, cli, lab, reporter, verify};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     match command {
         Command::Agent(args) => agent::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Reporter(args) => reporter::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::LabRole(args) => lab::role::run(&args),

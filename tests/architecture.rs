@@ -6,7 +6,7 @@ use syn::UseTree;
 use syn::visit::{self, Visit};
 
 /// Each room with those that it may know. Rooms that touch the world do not know each other, and programs do not know other programs.
-const MAY_KNOW: [(&str, &[&str]); 13] = [
+const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("wire", &[]),
     ("probe", &["wire"]),
     ("show", &[]),
@@ -19,7 +19,8 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("reporter", &["cluster", "process", "serve", "settings", "show", "wire"]),
     ("agent", &["probe", "process", "serve", "settings", "show", "speaker"]),
     ("lab", &["process", "wire"]),
-    ("cli", &["agent", "check", "lab", "reporter"]),
+    ("verify", &["cluster", "process", "show", "wire"]),
+    ("cli", &["agent", "check", "lab", "reporter", "verify"]),
 ];
 
 /// Collects the rooms that a file names by `crate::…` or by enough `super::…`.

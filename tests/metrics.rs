@@ -259,6 +259,7 @@ fn row(node: &str, coverage: Coverage, targets: Vec<TargetRow>) -> Row {
         trouble: None,
         pod: None,
         age_seconds: Some(4.5),
+        round_seconds: Some(2.5),
         report: None,
         targets,
     }

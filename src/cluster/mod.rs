@@ -5,12 +5,15 @@
 //! | --- | --- |
 //! | [`watch`] | lists and watches: nodes, pods, DaemonSets, Services, EndpointSlices, our own Events |
 //! | [`write`](mod@write) | Events, the endpoints ConfigMap, the Lease |
+//! | [`forward`] | the way to a reporter for somebody with a kubeconfig: what `verify` does, with its user's permissions and not the reporter's |
 //! | `words` | an object of the API, turned into what is kept of it |
+pub mod forward;
 pub mod watch;
 mod words;
 pub mod write;
 
 use guardprobe_core::model::names;
+use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 
 /// Where a permission holds.
@@ -96,9 +99,28 @@ impl Cluster {
     /// # Errors
     /// There is neither, or it cannot be used.
     pub async fn find() -> Result<Self, String> {
-        let mut config = Config::infer().await.map_err(|error| {
+        let config = Config::infer().await.map_err(|error| {
             format!("no access to the Kubernetes API: {error}: expected a service account's token in this pod, or KUBECONFIG")
         })?;
+        Cluster::with(config)
+    }
+
+    /// As that context of the kubeconfig says; without one, as [`Cluster::find`].
+    ///
+    /// # Errors
+    /// There is none of that name, or it cannot be used.
+    pub async fn of_context(context: Option<&str>) -> Result<Self, String> {
+        let Some(context) = context else { return Cluster::find().await };
+        let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
+        let config = Config::from_kubeconfig(&options).await.map_err(|error| {
+            format!(
+                "no access to the Kubernetes API: {error}: expected a context {context:?} in KUBECONFIG, or in ~/.kube/config"
+            )
+        })?;
+        Cluster::with(config)
+    }
+
+    fn with(mut config: Config) -> Result<Self, String> {
         config.connect_timeout = Some(names::API_TIMEOUT);
         config.write_timeout = Some(names::API_TIMEOUT);
         // Longer than a watch, so that only a connection without a sign of life ends by it.

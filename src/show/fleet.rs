@@ -54,6 +54,7 @@ struct Shown<'a> {
     boot: Option<&'a str>,
     round: Option<u64>,
     age_seconds: Option<f64>,
+    round_seconds: Option<f64>,
     targets: &'a [TargetRow],
 }
 
@@ -124,6 +125,7 @@ fn shown(row: &Row) -> Shown<'_> {
         boot: row.report.as_ref().map(|(boot, _)| boot.as_str()),
         round: row.report.as_ref().map(|(_, round)| *round),
         age_seconds: row.age_seconds,
+        round_seconds: row.round_seconds,
         targets: &row.targets,
     }
 }

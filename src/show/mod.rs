@@ -10,6 +10,7 @@
 //! | [`fleet`] | the fleet, for programs |
 //! | [`notes`] | what an Event says |
 //! | [`endpoints`] | the endpoints file for agents |
+//! | [`verify`] | what `verify` says of the whole fleet: table, JSON, JUnit, Markdown |
 //! | [`words`] | what each word of the vocabulary means, and what to do about it |
 mod advice;
 pub mod endpoints;
@@ -23,4 +24,5 @@ mod rests;
 mod rows;
 pub mod table;
 mod text;
+pub mod verify;
 pub mod words;

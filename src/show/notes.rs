@@ -111,16 +111,7 @@ fn briefly(notice: &Notice, incident: &Incident) -> String {
 }
 
 fn uncovered(notice: &Notice, gap: Gap, trouble: Option<&str>) -> String {
-    let (means, next) = match gap {
-        Gap::NoPod => ("there is no agent pod", "Look at the DaemonSet's events: can it schedule there?"),
-        Gap::NotReady => ("its agent pod is not ready", "Look at the pod: kubectl describe, and its log."),
-        Gap::NoConnection => (
-            "its agent does not answer the reporter",
-            "Look at the pod's log, and whether a policy keeps the reporter from its port.",
-        ),
-        Gap::Stale => ("what its agent says is too old", "Look at the pod's log: does the prober run?"),
-        Gap::RefusedSchema => ("what its agent says is not understood", "Bring agents and reporter to the same version."),
-    };
+    let super::words::Words { means, next } = super::words::gap(gap);
     let trouble = trouble.map(|trouble| format!(" ({})", super::text::clean(trouble))).unwrap_or_default();
     format!("Nobody knows whether guard {} holds on this node: {means}{trouble}. {next}", notice.guard)
 }

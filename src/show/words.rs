@@ -1,5 +1,6 @@
 //! What each word of the vocabulary means, and what to do about it: the one place that explains.
 use guardprobe_core::model::finding::{Attribution, Doubt, Reason, Verdict};
+use guardprobe_core::model::fleet::Gap;
 use guardprobe_core::model::observation::{Evidence, Identity, Outcome};
 use guardprobe_core::model::report::TargetReport;
 
@@ -93,6 +94,20 @@ pub fn attribution(word: Attribution) -> Words {
         Attribution::Silence => words("No answer, while the pod's network was seen to work.", "Nothing to do."),
         Attribution::Rejected => words("Something on the way said no: a rule, not a dead target.", "Nothing to do."),
         Attribution::Witnessed => words("The witness on this node reached the same address; this pod did not.", "Nothing to do."),
+    }
+}
+
+/// Why a node is not known: what follows a colon, without a full stop.
+pub fn gap(word: Gap) -> Words {
+    match word {
+        Gap::NoPod => words("there is no agent pod", "Look at the DaemonSet's events: can it schedule there?"),
+        Gap::NotReady => words("its agent pod is not ready", "Look at the pod: kubectl describe, and its log."),
+        Gap::NoConnection => words(
+            "its agent does not answer the reporter",
+            "Look at the pod's log, and whether a policy keeps the reporter from its port.",
+        ),
+        Gap::Stale => words("what its agent says is too old", "Look at the pod's log: does the prober run?"),
+        Gap::RefusedSchema => words("what its agent says is not understood", "Bring agents and reporter to the same version."),
     }
 }
 

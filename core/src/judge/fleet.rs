@@ -394,6 +394,7 @@ impl Around<'_> {
             trouble,
             pod: speaker.map(PodSeen::reference),
             age_seconds: newest.map(|newest| newest.age(self.now.up).as_secs_f64()),
+            round_seconds: newest.map(|newest| newest.heading().took().as_secs_f64()),
             report: newest.map(|newest| (newest.heading().boot.clone(), newest.heading().round)),
             targets,
         }

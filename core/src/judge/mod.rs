@@ -13,4 +13,5 @@ pub mod placement;
 pub mod rate;
 pub mod report;
 pub mod startup;
+pub mod verify;
 pub mod warnings;

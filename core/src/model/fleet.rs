@@ -175,6 +175,8 @@ pub struct Row {
     pub pod: Option<PodRef>,
     /// Seconds since the round of that report ended, as far as it is known.
     pub age_seconds: Option<f64>,
+    /// How long that round took, by the agent's clock.
+    pub round_seconds: Option<f64>,
     /// Boot and round of that report.
     pub report: Option<(String, u64)>,
     /// The targets.

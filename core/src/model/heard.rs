@@ -33,6 +33,13 @@ pub struct Heading {
     pub finished: Timestamp,
 }
 
+impl Heading {
+    /// How long its round took, as far as nobody set the clock meanwhile.
+    pub fn took(&self) -> Duration {
+        Duration::try_from(self.finished.duration_since(self.started)).unwrap_or_default()
+    }
+}
+
 /// An agent's report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heard {

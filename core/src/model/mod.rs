@@ -14,3 +14,4 @@ pub mod report;
 pub mod round;
 pub mod tally;
 pub mod transition;
+pub mod verified;

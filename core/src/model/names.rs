@@ -10,6 +10,9 @@ pub const TRANSITION_SCHEMA: &str = "guardprobe.transition/v1";
 /// Schema id of what the reporter says of the whole fleet.
 pub const FLEET_SCHEMA: &str = "guardprobe.fleet/v1";
 
+/// Schema id of what `verify -o json` gives.
+pub const VERIFY_SCHEMA: &str = "guardprobe.verify/v1";
+
 /// Schema id of the line that a reporter writes for each transition of its fleet.
 pub const INCIDENT_SCHEMA: &str = "guardprobe.incident/v1";
 
@@ -109,6 +112,17 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const WAIT: Duration = Duration::from_secs(30);
 /// The longest that a blocking query waits; who asks for longer is answered then.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How often `verify` asks the reporter again.
+pub const VERIFY_PERIOD: Duration = Duration::from_secs(1);
+/// How long `verify` waits when it is not told: an agent's interval and time-out, and the half minute that a reporter may wait for an answer, twice.
+pub const VERIFY_WAIT: Duration = Duration::from_secs(120);
+/// How many bytes of a page of the fleet are read: a thousand rows have some 2 MiB, and rows of open doors are longer.
+pub const FLEET_PAGE_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// The label that the chart gives to reporters.
+pub const REPORTER_SELECTOR: &str = "app.kubernetes.io/component=reporter";
+/// The namespace that the pages install it in.
+pub const NAMESPACE: &str = "guardprobe";
 
 /// How long `check --wait` rests between two rounds.
 pub const CHECK_PAUSE: Duration = Duration::from_secs(1);

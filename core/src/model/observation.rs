@@ -122,6 +122,10 @@ pub enum Evidence {
 }
 
 impl Evidence {
+    /// All of them, weakest first.
+    pub const ALL: [Evidence; 5] =
+        [Evidence::Connected, Evidence::NoAnswer, Evidence::Answered, Evidence::Identified, Evidence::TokenIssued];
+
     /// The word for it in reports and labels.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@
 pub mod config;
 pub mod endpoints;
 mod fields;
+pub mod fleet;
 pub mod problem;
 pub mod report;
 pub mod reporter;

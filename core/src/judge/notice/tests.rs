@@ -303,6 +303,7 @@ fn row(node: &str, coverage: Coverage, doubt: Option<Doubt>) -> Row {
         trouble: None,
         pod: None,
         age_seconds: None,
+        round_seconds: None,
         report: None,
         targets: target.into_iter().collect(),
     }

@@ -1,0 +1,196 @@
+//! What `verify` waits for, and what it says in the end.
+//!
+//! Which places owe an answer is settled once, by the first look at the fleet. Each then owes a round that *began* after the question was asked. No two
+//! machines' clocks are compared for that: how old a round is says its agent's report and the reporter that received it, each by its own
+//! monotonic clock, and when an answer was asked for says ours. A report that the reporter still had from before is older than that, however
+//! late it is looked at; numbers of rounds could not tell, since a reporter may be two rounds behind when the question comes.
+use crate::model::finding::{Attribution, Verdict};
+use crate::model::names;
+use crate::model::verified::{Answered, Spot, ToldCoverage, ToldRow, ToldTarget, Verified};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Which places are asked about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Only these guards; all where there is none.
+    pub guards: BTreeSet<String>,
+    /// Only these nodes; all where there is none.
+    pub nodes: BTreeSet<String>,
+}
+
+impl Scope {
+    fn holds(&self, spot: &Spot) -> bool {
+        let named = |names: &BTreeSet<String>, name: &str| names.is_empty() || names.contains(name);
+        named(&self.guards, &spot.guard) && named(&self.nodes, &spot.node)
+    }
+}
+
+/// A question to the whole fleet, and the answers so far.
+#[derive(Debug, Clone)]
+pub struct Question {
+    scope: Scope,
+    /// When it was asked, by our monotonic clock.
+    asked: Duration,
+    proof: Attribution,
+    expected: BTreeMap<Spot, Place>,
+    new: BTreeMap<Spot, ToldRow>,
+    excluded: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    row: ToldRow,
+    fresh: bool,
+    gone: bool,
+}
+
+/// How many places have answered, and how many are still waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Places that owe an answer and are there.
+    pub expected: usize,
+    /// Those that have answered.
+    pub answered: usize,
+}
+
+impl Question {
+    /// Asked at `asked`, by our clock; `first` is the fleet as it was told then or later. Places in grace and those where no agent can be owe nothing.
+    pub fn new(scope: Scope, proof: Attribution, asked: Duration, first: Vec<ToldRow>) -> Self {
+        let first: Vec<ToldRow> = first.into_iter().filter(|row| scope.holds(&row.spot)).collect();
+        let excluded = first.iter().filter(|row| row.coverage == ToldCoverage::Excluded).count();
+        let mut question = Question { scope, asked, proof, expected: BTreeMap::new(), new: BTreeMap::new(), excluded };
+        for row in first {
+            match row.coverage {
+                ToldCoverage::Covered | ToldCoverage::Uncovered => {
+                    let place = Place { fresh: false, gone: false, row };
+                    question.expected.insert(place.row.spot.clone(), place);
+                }
+                ToldCoverage::Grace => drop(question.new.insert(row.spot.clone(), row)),
+                ToldCoverage::Excluded => {}
+            }
+        }
+        question
+    }
+
+    /// Takes in the fleet as it was told to somebody who asked for it at `sent`.
+    pub fn hear(&mut self, sent: Duration, rows: Vec<ToldRow>) {
+        let mut there: BTreeSet<Spot> = BTreeSet::new();
+        for row in rows.into_iter().filter(|row| self.scope.holds(&row.spot)) {
+            there.insert(row.spot.clone());
+            let fresh = began_after(&row, self.asked, sent);
+            match self.expected.get_mut(&row.spot) {
+                // What answered once has answered, and what it says later is newer.
+                Some(place) => *place = Place { fresh: place.fresh || fresh, gone: false, row },
+                None if row.coverage != ToldCoverage::Excluded => drop(self.new.insert(row.spot.clone(), row)),
+                None => {}
+            }
+        }
+        self.expected.iter_mut().for_each(|(spot, place)| place.gone = !there.contains(spot));
+        self.new.retain(|spot, _| there.contains(spot));
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        let there = self.expected.values().filter(|place| !place.gone);
+        Progress { expected: there.clone().count(), answered: there.filter(|place| place.fresh).count() }
+    }
+
+    /// The places that are still waited for.
+    pub fn waiting(&self) -> impl Iterator<Item = &Spot> {
+        self.expected.iter().filter(|(_, place)| !place.gone && !place.fresh).map(|(spot, _)| spot)
+    }
+
+    /// What can be said now, the worst first.
+    pub fn outcome(&self) -> Outcome {
+        let of = |(spot, place): (&Spot, &Place)| {
+            let answered = match (place.gone, place.fresh) {
+                (true, _) => Answered::Gone,
+                (false, true) => Answered::Fresh,
+                (false, false) => Answered::Late,
+            };
+            Verified { spot: spot.clone(), answered, row: (!place.gone).then(|| place.row.clone()) }
+        };
+        let new =
+            |(spot, row): (&Spot, &ToldRow)| Verified { spot: spot.clone(), answered: Answered::New, row: Some(row.clone()) };
+        let mut places: Vec<Verified> = self.expected.iter().map(of).chain(self.new.iter().map(new)).collect();
+        places.sort_by_key(|place| (std::cmp::Reverse(standing(place, self.proof)), place.spot.clone()));
+        let judged = places.iter().filter_map(|place| standing(place, self.proof));
+        let verdict = judged.max().unwrap_or(Verdict::Inconclusive);
+        Outcome { places, verdict, proof: self.proof, excluded: self.excluded }
+    }
+}
+
+/// Whether the newest round of a row began after that moment. The row was told to somebody who asked at `sent`, so it is at least as old as it says
+/// by then.
+fn began_after(row: &ToldRow, asked: Duration, sent: Duration) -> bool {
+    let (ToldCoverage::Covered, Some(age), Some(took)) = (row.coverage, row.age, row.took) else { return false };
+    // A process that has not finished a round has none to show.
+    let starting = row.targets.is_empty() || row.targets.iter().any(|target| target.reason == "starting");
+    !starting && sent.checked_sub(age).and_then(|ended| ended.checked_sub(took)).is_some_and(|began| began > asked)
+}
+
+/// What is said in the end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Every place, the worst first.
+    pub places: Vec<Verified>,
+    /// The worst of those that are judged; inconclusive where there is none.
+    pub verdict: Verdict,
+    /// The least proof that was accepted.
+    pub proof: Attribution,
+    /// How many places were left out, since no agent can be there.
+    pub excluded: usize,
+}
+
+impl Outcome {
+    /// The exit status of DESIGN §6.
+    pub fn exit_status(&self) -> u8 {
+        match self.verdict {
+            Verdict::Blocked => names::EXIT_BLOCKED,
+            Verdict::Breached => names::EXIT_BREACHED,
+            Verdict::Inconclusive => names::EXIT_NOT_PROVEN,
+        }
+    }
+
+    /// How one place stands, where it is judged.
+    pub fn standing(&self, place: &Verified) -> Option<Verdict> {
+        standing(place, self.proof)
+    }
+
+    /// How one target of a place stands, and the reason.
+    pub fn of_target<'a>(&self, place: &Verified, target: &'a ToldTarget) -> (Verdict, &'a str) {
+        of_target(place, target, self.proof)
+    }
+}
+
+fn of_target<'a>(place: &Verified, target: &'a ToldTarget, proof: Attribution) -> (Verdict, &'a str) {
+    match target.verdict {
+        // A breach that is open is one, whoever was late.
+        Verdict::Breached => (Verdict::Breached, &target.reason),
+        _ if place.answered != Answered::Fresh => (Verdict::Inconclusive, "late"),
+        Verdict::Blocked if target.reason.parse::<Attribution>().is_ok_and(|is| is >= proof) => {
+            (Verdict::Blocked, &target.reason)
+        }
+        Verdict::Blocked => (Verdict::Inconclusive, "unproved"),
+        Verdict::Inconclusive => (Verdict::Inconclusive, &target.reason),
+    }
+}
+
+/// The worst of a place; `None` where it is not judged.
+fn standing(place: &Verified, proof: Attribution) -> Option<Verdict> {
+    if matches!(place.answered, Answered::Gone | Answered::New) {
+        return None;
+    }
+    let row = place.row.as_ref()?;
+    let targets = row.targets.iter().map(|target| of_target(place, target, proof).0).max();
+    let known = if row.coverage == ToldCoverage::Covered && place.answered == Answered::Fresh {
+        Verdict::Blocked
+    } else {
+        Verdict::Inconclusive
+    };
+    Some(targets.unwrap_or(Verdict::Inconclusive).max(known))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+use super::*;
+
+fn s(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn target(verdict: Verdict, reason: &str) -> ToldTarget {
+    ToldTarget { name: "imds".into(), verdict, reason: reason.into(), since: None, open: None, missing_addresses: vec![] }
+}
+
+/// A covered row whose round of two seconds ended that long ago.
+fn row(node: &str, age: f64, targets: Vec<ToldTarget>) -> ToldRow {
+    ToldRow {
+        spot: Spot { guard: "d/g".into(), node: node.into() },
+        coverage: ToldCoverage::Covered,
+        reason: None,
+        trouble: None,
+        pod: None,
+        report: Some(("b".into(), 1)),
+        age: Some(s(age)),
+        took: Some(s(2.0)),
+        uncovered_since: None,
+        targets,
+    }
+}
+
+fn blocked(node: &str, age: f64) -> ToldRow {
+    row(node, age, vec![target(Verdict::Blocked, "silence")])
+}
+
+fn with(coverage: ToldCoverage, row: ToldRow) -> ToldRow {
+    ToldRow { coverage, ..row }
+}
+
+/// Asked ten seconds after our own beginning.
+fn question(first: Vec<ToldRow>) -> Question {
+    Question::new(Scope::default(), Attribution::Weak, s(10.0), first)
+}
+
+fn standings(question: &Question) -> Vec<String> {
+    let outcome = question.outcome();
+    let of = |place: &Verified| {
+        let verdict = outcome.standing(place).map_or("-", Verdict::as_str);
+        format!("{} {:?} {verdict}", place.spot.node, place.answered).to_lowercase()
+    };
+    outcome.places.iter().map(of).collect()
+}
+
+#[test]
+fn a_round_that_began_before_the_question_never_answers_it() {
+    let mut question = question(vec![blocked("n1", 3.0)]);
+    question.hear(s(11.0), vec![blocked("n1", 4.0)]);
+    assert_eq!(standings(&question), ["n1 late inconclusive"]);
+    // Looked at however late, the same round is as much older.
+    question.hear(s(50.0), vec![blocked("n1", 43.0)]);
+    assert_eq!(question.progress(), Progress { expected: 1, answered: 0 });
+    // It ended after the question, and began before it.
+    question.hear(s(20.0), vec![blocked("n1", 9.0)]);
+    assert_eq!(standings(&question), ["n1 late inconclusive"]);
+    question.hear(s(30.0), vec![blocked("n1", 3.0)]);
+    assert_eq!(standings(&question), ["n1 fresh blocked"]);
+    assert_eq!(question.outcome().exit_status(), 0);
+    // What has answered has answered.
+    question.hear(s(60.0), vec![blocked("n1", 58.0)]);
+    assert_eq!(standings(&question), ["n1 fresh blocked"]);
+}
+
+#[test]
+fn a_process_that_has_just_begun_has_no_round_to_show() {
+    let mut question = question(vec![blocked("n1", 3.0)]);
+    question
+        .hear(s(20.0), vec![ToldRow { took: Some(s(0.0)), ..row("n1", 1.0, vec![target(Verdict::Inconclusive, "starting")]) }]);
+    assert_eq!(question.waiting().count(), 1);
+    question.hear(s(20.0), vec![row("n1", 1.0, vec![])]);
+    question.hear(s(20.0), vec![ToldRow { age: None, ..blocked("n1", 1.0) }]);
+    question.hear(s(20.0), vec![with(ToldCoverage::Uncovered, blocked("n1", 1.0))]);
+    assert_eq!(standings(&question), ["n1 late inconclusive"]);
+    assert_eq!(question.outcome().exit_status(), 3);
+}
+
+#[test]
+fn who_vanishes_is_listed_and_who_is_new_is_not_judged() {
+    let first = vec![
+        blocked("n1", 1.0),
+        blocked("n2", 1.0),
+        with(ToldCoverage::Grace, row("n3", 1.0, vec![])),
+        with(ToldCoverage::Excluded, row("n4", 1.0, vec![])),
+    ];
+    let mut question = question(first);
+    let open = || vec![target(Verdict::Breached, "answered")];
+    question.hear(s(30.0), vec![blocked("n1", 1.0), row("n3", 1.0, open()), row("n5", 1.0, open())]);
+    assert_eq!(question.progress(), Progress { expected: 1, answered: 1 });
+    assert_eq!(standings(&question), ["n1 fresh blocked", "n2 gone -", "n3 new -", "n5 new -"]);
+    let outcome = question.outcome();
+    assert_eq!((outcome.exit_status(), outcome.excluded), (0, 1));
+    // It was away for a moment.
+    question.hear(s(40.0), vec![blocked("n1", 1.0), blocked("n2", 20.0)]);
+    assert_eq!(standings(&question), ["n1 fresh blocked", "n2 fresh blocked"].map(str::to_owned));
+}
+
+#[test]
+fn the_worst_stands_first_and_decides() {
+    let names = ["n1", "n2", "n3", "n4"];
+    let mut question = question(names.map(|name| blocked(name, 1.0)).into());
+    let rows = vec![
+        blocked("n1", 1.0),
+        row("n2", 1.0, vec![target(Verdict::Blocked, "rejected"), target(Verdict::Breached, "token_issued")]),
+        with(ToldCoverage::Uncovered, row("n3", 1.0, vec![])),
+        row("n4", 1.0, vec![target(Verdict::Inconclusive, "control_failed")]),
+    ];
+    question.hear(s(30.0), rows);
+    assert_eq!(standings(&question), ["n2 fresh breached", "n3 late inconclusive", "n4 fresh inconclusive", "n1 fresh blocked"]);
+    assert_eq!(question.outcome().exit_status(), 1);
+}
+
+#[test]
+fn an_incident_that_is_open_is_a_breach_also_where_nobody_answers() {
+    let mut question = question(vec![blocked("n1", 1.0)]);
+    question.hear(s(30.0), vec![with(ToldCoverage::Uncovered, row("n1", 300.0, vec![target(Verdict::Breached, "answered")]))]);
+    assert_eq!(standings(&question), ["n1 late breached"]);
+    assert_eq!(question.outcome().exit_status(), 1);
+}
+
+#[test]
+fn less_proof_than_asked_for_is_not_proved() {
+    let first = vec![blocked("n1", 1.0)];
+    let mut question = Question::new(Scope::default(), Attribution::Rejected, s(10.0), first);
+    question.hear(s(30.0), vec![blocked("n1", 1.0)]);
+    assert_eq!(standings(&question), ["n1 fresh inconclusive"]);
+    question.hear(s(30.0), vec![row("n1", 1.0, vec![target(Verdict::Blocked, "witnessed")])]);
+    assert_eq!(standings(&question), ["n1 fresh blocked"]);
+    question.hear(s(30.0), vec![row("n1", 1.0, vec![target(Verdict::Blocked, "surely")])]);
+    assert_eq!(standings(&question), ["n1 fresh inconclusive"], "a word that is not known proves nothing");
+}
+
+#[test]
+fn nobody_is_not_everybody_blocked() {
+    assert_eq!(question(vec![]).outcome().exit_status(), 3);
+    let mut gone = question(vec![blocked("n1", 1.0)]);
+    gone.hear(s(30.0), vec![]);
+    assert_eq!((gone.progress().expected, gone.outcome().exit_status()), (0, 3));
+}
+
+#[test]
+fn only_what_is_asked_about_counts() {
+    let scope = Scope { guards: ["d/g".to_owned()].into(), nodes: ["n2".to_owned()].into() };
+    let mut question = Question::new(scope, Attribution::Weak, s(10.0), vec![blocked("n1", 1.0), blocked("n2", 1.0)]);
+    let other = ToldRow { spot: Spot { guard: "d/other".into(), node: "n2".into() }, ..blocked("n2", 1.0) };
+    question.hear(s(30.0), vec![row("n1", 1.0, vec![target(Verdict::Breached, "answered")]), blocked("n2", 1.0), other]);
+    assert_eq!(standings(&question), ["n2 fresh blocked"]);
+}

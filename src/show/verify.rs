@@ -1,0 +1,415 @@
+//! What `verify` says of the whole fleet: the worst first, and the many that are well in one line.
+use super::json::json;
+use super::text::{BOLD, FAINT, PLAIN, clean, colour, columns, count, hang, paint, time};
+use super::words;
+use guardprobe_core::judge::verify::Outcome;
+use guardprobe_core::model::finding::{Attribution, Doubt, Verdict};
+use guardprobe_core::model::fleet::Gap;
+use guardprobe_core::model::names;
+use guardprobe_core::model::observation::Evidence;
+use guardprobe_core::model::verified::{Answered, Open, ToldCoverage, ToldRow, ToldTarget, Verified};
+use jiff::Timestamp;
+use quick_junit::{NonSuccessKind, SerializeError, TestCase, TestCaseStatus, TestSuite};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How many places that are not judged are named in one line.
+const NAMED: usize = 5;
+
+/// Who was asked, and when, beside what came of it.
+#[derive(Debug, Clone)]
+pub struct Told<'a> {
+    /// What came of it.
+    pub outcome: &'a Outcome,
+    /// When it was asked, by this machine's clock: for people, and for nothing else.
+    pub asked: Timestamp,
+    /// The reporter that answered.
+    pub reporter: &'a str,
+}
+
+/// One line: a place, or one target of it.
+struct Line<'a> {
+    place: &'a Verified,
+    target: Option<&'a ToldTarget>,
+    verdict: Verdict,
+    reason: String,
+    means: String,
+    next: &'static str,
+}
+
+/// What is said of one place: of each of its targets, or of all of it where it has none.
+fn lines<'a>(outcome: &'a Outcome, place: &'a Verified) -> Vec<Line<'a>> {
+    let Some(standing) = outcome.standing(place) else { return Vec::new() };
+    let Some(row) = &place.row else { return Vec::new() };
+    let of = |target: &'a ToldTarget| {
+        let (verdict, reason) = outcome.of_target(place, target);
+        let (means, next) = of_target(place, row, target, verdict, reason);
+        Line { place, target: Some(target), verdict, reason: reason.to_owned(), means, next }
+    };
+    let mut all: Vec<Line<'a>> = row.targets.iter().map(of).collect();
+    all.sort_by_key(|line| std::cmp::Reverse(line.verdict));
+    // What is not known of the place itself is nobody's target.
+    if all.iter().all(|line| line.verdict < standing) {
+        let (reason, means, next) = of_place(place, row);
+        all.insert(0, Line { place, target: None, verdict: standing, reason, means, next });
+    }
+    all
+}
+
+fn of_target(place: &Verified, row: &ToldRow, target: &ToldTarget, verdict: Verdict, reason: &str) -> (String, &'static str) {
+    if let (Verdict::Breached, Some(open)) = (verdict, &target.open) {
+        return (opened(open), explained(reason).map_or("", |words| words.next));
+    }
+    if reason == "late" {
+        let (_, means, next) = of_place(place, row);
+        return (means, next);
+    }
+    let missing = match target.missing_addresses.len() {
+        0 => String::new(),
+        _ => format!(" {}", target.missing_addresses.join(", ")),
+    };
+    explained(reason).map_or_else(
+        || ("a word that this version does not know".to_owned(), "Bring verify and the reporter to the same version."),
+        |words| (format!("{}{missing}", words.means), words.next),
+    )
+}
+
+/// Why a place has not answered.
+fn of_place(place: &Verified, row: &ToldRow) -> (String, String, &'static str) {
+    let since = row.uncovered_since.map(|since| format!(", since {}", time(since))).unwrap_or_default();
+    let trouble = row.trouble.as_deref().map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+    match row.coverage {
+        ToldCoverage::Uncovered | ToldCoverage::Grace => {
+            let reason = row.reason.clone().unwrap_or_else(|| "uncovered".to_owned());
+            let known = Gap::ALL.into_iter().find(|gap| gap.as_str() == reason).map(words::gap);
+            let (means, next) = known.map_or(("nobody knows this node", ""), |words| (words.means, words.next));
+            (reason, format!("Nobody knows: {means}{trouble}{since}."), next)
+        }
+        _ if place.answered == Answered::Late => (
+            "late".to_owned(),
+            "No round of it began since the question and ended in time.".to_owned(),
+            "Wait longer (--wait), or look at the agent's log: does the prober run?",
+        ),
+        _ => ("no_targets".to_owned(), "Its agent names no target.".to_owned(), "Look at the agent's configuration."),
+    }
+}
+
+fn opened(open: &Open) -> String {
+    let at = if open.addresses.is_empty() { String::new() } else { format!(" at {}", open.addresses.join(", ")) };
+    format!("Open since {}, as far as layer {}{at}.", time(open.started), open.layer)
+}
+
+fn explained(reason: &str) -> Option<words::Words> {
+    let doubt = Doubt::ALL.into_iter().find(|doubt| doubt.as_str() == reason).map(words::doubt);
+    let proof = || Attribution::ALL.into_iter().find(|proof| proof.as_str() == reason).map(words::attribution);
+    let evidence = || Evidence::ALL.into_iter().find(|evidence| evidence.as_str() == reason).map(words::evidence);
+    doubt.or_else(proof).or_else(evidence)
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Breached => "BREACHED",
+        Verdict::Inconclusive => "NOT PROVEN",
+        Verdict::Blocked => "blocked",
+    }
+}
+
+/// The whole fleet as a page for people, with ANSI styles.
+pub fn table(told: &Told<'_>, width: usize) -> String {
+    let bad: Vec<Line<'_>> = bad_lines(told.outcome);
+    let place = |line: &Line<'_>| clean(&format!("{}  {}", line.place.spot.guard, line.place.spot.node));
+    let target = |line: &Line<'_>| line.target.map(|target| clean(&target.name)).unwrap_or_default();
+    let widest = |of: &dyn Fn(&Line<'_>) -> String| bad.iter().map(|line| columns(&of(line))).max().unwrap_or(0);
+    let (places, targets) = (widest(&place), widest(&target));
+    let mut page = String::new();
+    for line in &bad {
+        let (place, target) = (place(line), target(line));
+        let verdict = paint(colour(line.verdict), format!("{:<10}", word(line.verdict)));
+        page += &format!("{verdict}  {place:<places$}  {target:<targets$}  {}\n", clean(&line.reason));
+        page += &hang("            ", FAINT, &clean(&line.means), width);
+    }
+    if !bad.is_empty() {
+        page.push('\n');
+    }
+    page += &well_lines(told.outcome, width);
+    page += &others(told.outcome, width);
+    page + &closing(told, &bad, width)
+}
+
+/// Everything that is not well, worst first.
+fn bad_lines(outcome: &Outcome) -> Vec<Line<'_>> {
+    let all = outcome.places.iter().flat_map(|place| lines(outcome, place));
+    let mut bad: Vec<Line<'_>> = all.filter(|line| line.verdict != Verdict::Blocked).collect();
+    bad.sort_by_key(|line| std::cmp::Reverse(line.verdict));
+    bad
+}
+
+/// How many nodes prove a target how well.
+type Proofs<'a> = BTreeMap<(&'a str, String), usize>;
+
+/// Places that are blocked, by guard: how many, and how well each target is proved.
+fn well(outcome: &Outcome) -> BTreeMap<&str, (usize, Proofs<'_>)> {
+    let mut guards: BTreeMap<&str, (usize, Proofs<'_>)> = BTreeMap::new();
+    for place in outcome.places.iter().filter(|place| outcome.standing(place) == Some(Verdict::Blocked)) {
+        let (nodes, proofs) = guards.entry(&place.spot.guard).or_default();
+        *nodes += 1;
+        for target in place.row.iter().flat_map(|row| &row.targets) {
+            *proofs.entry((&target.name, target.reason.clone())).or_default() += 1;
+        }
+    }
+    guards
+}
+
+fn proofs(proofs: &Proofs<'_>) -> String {
+    let one = |((target, proof), nodes): (&(&str, String), &usize)| format!("{} {nodes} {}", clean(target), clean(proof));
+    proofs.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn well_lines(outcome: &Outcome, width: usize) -> String {
+    let line = |(guard, (nodes, of)): (&str, (usize, Proofs<'_>))| {
+        let label = format!("{:<10}  {}  {}  ", word(Verdict::Blocked), clean(guard), count(nodes, "node"));
+        let line = hang(&label, PLAIN, &proofs(&of), width);
+        line.replacen(word(Verdict::Blocked), &paint(colour(Verdict::Blocked), word(Verdict::Blocked)), 1)
+    };
+    well(outcome).into_iter().map(line).collect()
+}
+
+/// Places that are not judged, and why.
+fn others(outcome: &Outcome, width: usize) -> String {
+    let named = |answered: Answered| {
+        let names: Vec<String> = outcome
+            .places
+            .iter()
+            .filter(|place| place.answered == answered)
+            .map(|place| {
+                let excuse =
+                    place.row.as_ref().filter(|row| row.coverage == ToldCoverage::Grace).and_then(|row| row.reason.clone());
+                clean(&format!("{}{}", place.spot.node, excuse.map(|excuse| format!(" ({excuse})")).unwrap_or_default()))
+            })
+            .collect();
+        some_of(&names)
+    };
+    let facts = [
+        ("not judged  ", named(Answered::New), "new, or excused when the question was asked: "),
+        ("gone        ", named(Answered::Gone), "there when the question was asked, and no more: "),
+        (
+            "left out    ",
+            (outcome.excluded > 0).then(|| outcome.excluded.to_string()),
+            "where no agent can be (Fargate, Windows, not selected): ",
+        ),
+    ];
+    let told = facts.into_iter().filter_map(|(label, names, why)| Some(hang(label, FAINT, &format!("{why}{}", names?), width)));
+    told.collect()
+}
+
+/// Some of many names; `None` where there is none.
+pub fn some_of(names: &[String]) -> Option<String> {
+    let more = names.len().saturating_sub(NAMED);
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!names.is_empty()).then(|| names[..names.len() - more].join(", ") + &tail)
+}
+
+/// The answer in one sentence.
+pub fn summary(outcome: &Outcome) -> String {
+    let judged = outcome.places.iter().filter_map(|place| outcome.standing(place)).collect::<Vec<_>>();
+    let of = |verdict: Verdict| judged.iter().filter(|is| **is == verdict).count();
+    let all = judged.len();
+    match outcome.verdict {
+        _ if all == 0 => "There is no node of which anything could be said.".to_owned(),
+        Verdict::Breached => {
+            format!("Pods of a guard can reach what it denies on {} of {}.", of(Verdict::Breached), count(all, "node"))
+        }
+        Verdict::Inconclusive => format!(
+            "{} of {} prove nothing: nobody knows whether the guard holds there.",
+            of(Verdict::Inconclusive),
+            count(all, "node")
+        ),
+        Verdict::Blocked => {
+            format!("All that was tried is blocked on {}, by rounds that began after the question.", count(all, "node"))
+        }
+    }
+}
+
+fn closing(told: &Told<'_>, bad: &[Line<'_>], width: usize) -> String {
+    let verdict = word(told.outcome.verdict).to_uppercase();
+    let line = hang(&format!("{verdict}  "), BOLD, &summary(told.outcome), width);
+    let mut closing = format!("\n{}", line.replacen(&verdict, &paint(colour(told.outcome.verdict), &verdict), 1));
+    if let Some(worst) = bad.first().filter(|worst| !worst.next.is_empty()) {
+        closing += &hang("  next: ", PLAIN, worst.next, width);
+    }
+    closing += &hang("  ", FAINT, &format!("asked at {}, answered by {}", time(told.asked), clean(told.reporter)), width);
+    closing
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    asked: Timestamp,
+    reporter: &'a str,
+    verdict: Verdict,
+    exit_status: u8,
+    proof: Attribution,
+    summary: String,
+    excluded: usize,
+    places: Vec<Place<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    guard: &'a str,
+    node: &'a str,
+    answered: Answered,
+    verdict: Option<Verdict>,
+    coverage: Option<ToldCoverage>,
+    reason: Option<&'a str>,
+    targets: Vec<Target<'a>>,
+}
+
+#[derive(Serialize)]
+struct Target<'a> {
+    name: &'a str,
+    verdict: Verdict,
+    reason: &'a str,
+    since: Option<Timestamp>,
+    open: Option<&'a Open>,
+}
+
+/// For programs, schema `guardprobe.verify/v1`.
+pub fn document(told: &Told<'_>) -> String {
+    let outcome = told.outcome;
+    let place = |place: &'_ Verified| -> Vec<(Verdict, String)> {
+        let targets = place.row.iter().flat_map(|row| &row.targets);
+        targets.map(|target| outcome.of_target(place, target)).map(|(verdict, reason)| (verdict, reason.to_owned())).collect()
+    };
+    let judged: Vec<Vec<(Verdict, String)>> = outcome.places.iter().map(place).collect();
+    let places = outcome.places.iter().zip(&judged).map(|(place, judged)| Place {
+        guard: &place.spot.guard,
+        node: &place.spot.node,
+        answered: place.answered,
+        verdict: outcome.standing(place),
+        coverage: place.row.as_ref().map(|row| row.coverage),
+        reason: place.row.as_ref().and_then(|row| row.reason.as_deref()),
+        targets: place
+            .row
+            .iter()
+            .flat_map(|row| &row.targets)
+            .zip(judged)
+            .map(|(target, (verdict, reason))| Target {
+                name: &target.name,
+                verdict: *verdict,
+                reason,
+                since: target.since,
+                open: target.open.as_ref(),
+            })
+            .collect(),
+    });
+    json(&Document {
+        schema: names::VERIFY_SCHEMA,
+        asked: told.asked,
+        reporter: told.reporter,
+        verdict: outcome.verdict,
+        exit_status: outcome.exit_status(),
+        proof: outcome.proof,
+        summary: summary(outcome),
+        excluded: outcome.excluded,
+        places: places.collect(),
+    })
+}
+
+/// For pipelines: a suite for each guard, a case for each node and target. What is not judged is skipped.
+///
+/// # Errors
+/// When the XML can't be written; nothing is known that does that.
+pub fn junit(told: &Told<'_>) -> Result<String, SerializeError> {
+    let mut suites: BTreeMap<&str, TestSuite> = BTreeMap::new();
+    for place in &told.outcome.places {
+        let guard = place.spot.guard.as_str();
+        let suite = suites.entry(guard).or_insert_with(|| {
+            let mut suite = TestSuite::new(clean(guard));
+            suite.extra.insert("timestamp".into(), time(told.asked).into());
+            suite.add_property(("reporter", clean(told.reporter).as_str()));
+            suite
+        });
+        suite.add_test_cases(cases(told.outcome, place));
+    }
+    let mut results = quick_junit::Report::new("guardprobe verify");
+    results.add_test_suites(suites.into_values());
+    results.to_string()
+}
+
+fn cases(outcome: &Outcome, place: &Verified) -> Vec<TestCase> {
+    let named = |name: String, status: TestCaseStatus| {
+        let mut case = TestCase::new(clean(&name), status);
+        case.set_classname(clean(&place.spot.guard));
+        case
+    };
+    let said = lines(outcome, place);
+    if said.is_empty() {
+        let why = if place.answered == Answered::Gone {
+            "gone since the question was asked"
+        } else {
+            "new, or excused when the question was asked"
+        };
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(why);
+        return vec![named(place.spot.node.clone(), status)];
+    }
+    let case = |line: &Line<'_>| {
+        let name = line.target.map_or_else(|| place.spot.node.clone(), |target| format!("{} {}", place.spot.node, target.name));
+        let message = clean(&format!("{}: {}: {}", line.verdict.as_str(), line.reason, line.means));
+        let mut status = match line.verdict {
+            Verdict::Blocked => TestCaseStatus::success(),
+            Verdict::Inconclusive => TestCaseStatus::non_success(NonSuccessKind::Error),
+            Verdict::Breached => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        };
+        if line.verdict != Verdict::Blocked {
+            status.set_type(clean(&line.reason)).set_message(&message).set_description(line.next);
+        }
+        let mut case = named(name, status);
+        if line.verdict == Verdict::Blocked {
+            case.set_system_out(message);
+        }
+        case
+    };
+    said.iter().map(case).collect()
+}
+
+/// For a comment on a pull request.
+pub fn markdown(told: &Told<'_>) -> String {
+    let outcome = told.outcome;
+    let mark = match outcome.verdict {
+        Verdict::Blocked => "✅ blocked",
+        Verdict::Breached => "❌ breached",
+        Verdict::Inconclusive => "⚠️ not proven",
+    };
+    let mut text = format!("### guardprobe verify: {mark}\n\n{}\n", summary(outcome));
+    let bad = bad_lines(outcome);
+    if !bad.is_empty() {
+        text += "\n| | guard | node | target | reason | what it means |\n| --- | --- | --- | --- | --- | --- |\n";
+    }
+    for line in &bad {
+        let target = line.target.map(|target| target.name.as_str()).unwrap_or_default();
+        let cells = [word(line.verdict), &line.place.spot.guard, &line.place.spot.node, target, &line.reason, &line.means];
+        text += &format!("| {} |\n", cells.map(cell_of).join(" | "));
+    }
+    let well = well(outcome);
+    if !well.is_empty() {
+        text.push('\n');
+    }
+    for (guard, (nodes, of)) in well {
+        text += &format!("* {}: {} blocked ({})\n", cell_of(guard), count(nodes, "node"), cell_of(&proofs(&of)));
+    }
+    text + &format!("\nAsked at {}, proof at least `{}`.\n", time(told.asked), outcome.proof.as_str())
+}
+
+/// Text from outside in a cell: nothing in it is markup.
+fn cell_of(text: &str) -> String {
+    let mut out = String::new();
+    for c in clean(text).chars() {
+        if matches!(c, '|' | '<' | '>' | '[' | ']' | '*' | '_' | '`' | '\\' | '#' | '~' | '&' | '@' | '!') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}

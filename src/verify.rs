@@ -1,0 +1,235 @@
+//! `guardprobe verify`: the whole fleet, from a laptop or a pipeline. Waits until every node has finished a round that began after the question.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | `door` | the ways to a reporter: a URL, or a port-forward |
+//! | `waiting` | what a person sees meanwhile |
+mod door;
+mod waiting;
+
+use crate::process::clock::Clock;
+use crate::process::runtime;
+use crate::process::signals::Signals;
+use crate::process::terminal;
+use crate::show::verify::{self as show, Told};
+use clap::{Args, ValueEnum};
+use door::{Closed, Door, Way};
+use guardprobe_core::judge::verify::{Question, Scope};
+use guardprobe_core::model::cluster::GuardName;
+use guardprobe_core::model::finding::Attribution;
+use guardprobe_core::model::names;
+use guardprobe_core::parse::config as parse;
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::time::sleep;
+use waiting::Waiting;
+
+/// Exit status of a program that was interrupted (128 and the number of SIGINT).
+const INTERRUPTED: u8 = 130;
+
+const AFTER: &str = "\
+Examples:
+  After an upgrade, with the kubeconfig in force:
+      guardprobe verify
+  In a pipeline, for people and for programs:
+      guardprobe verify --context production --wait 5m -o junit > verify.xml
+  One node, and nothing less than the witness's proof:
+      guardprobe verify --node ip-10-0-1-23.ec2.internal --proof witnessed
+  A reporter that is reachable otherwise, such as through a port-forward of your own:
+      guardprobe verify --url http://127.0.0.1:9799
+  As a plugin of kubectl (a link named kubectl-guardprobe to this program, on the PATH):
+      kubectl guardprobe
+
+Which nodes owe an answer is settled when it begins: all but those that are excused then (new, not ready, going) and those where no agent can be. Each has to show a \
+round that began after that; a report from before never counts, and no two machines' clocks are compared. An agent has a round each 15 s, and a reporter hears of it within 30 s.
+
+It needs list of pods and create of pods/portforward in the reporter's namespace, nothing else.
+
+Exit status: 0 all blocked, 1 breached, 2 usage, configuration or permissions, 3 not proven: a node was late or proves nothing, there is no agent, or no reporter was reached.";
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub struct VerifyArgs {
+    /// Only this guard, namespace/name; may be given again.
+    #[arg(long, value_name = "GUARD", value_delimiter = ',')]
+    pub guard: Vec<GuardName>,
+    /// Only this node; may be given again.
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub node: Vec<String>,
+    /// The least attribution accepted as blocked: weak, silence, rejected or witnessed. The reporter may ask for more by itself.
+    #[arg(long, value_name = "LEVEL", default_value = "weak", env = "GUARDPROBE_PROOF")]
+    pub proof: Attribution,
+    /// How long to wait for the last node, such as 5m.
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse::duration_flag)]
+    pub wait: Duration,
+    /// Ask again and again, and print whenever the answer is another one, until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+    /// Where a reporter tells its fleet, instead of a port-forward: http://HOST:PORT.
+    #[arg(long, value_name = "URL", env = "GUARDPROBE_URL", value_parser = door::url)]
+    pub url: Option<door::Url>,
+    /// The namespace of the reporter.
+    #[arg(short, long, value_name = "NAME", default_value = names::NAMESPACE, conflicts_with = "url")]
+    pub namespace: String,
+    /// A context of the kubeconfig.
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    pub context: Option<String>,
+    /// What to print.
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Table, env = "GUARDPROBE_OUTPUT")]
+    pub output: Output,
+}
+
+/// Formats of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// Schema guardprobe.verify/v1.
+    Json,
+    /// For pipelines: a test case for each node and target.
+    Junit,
+    /// For a comment on a pull request.
+    Markdown,
+}
+
+/// Runs the command; the exit status is that of DESIGN §6.
+pub fn run(args: &VerifyArgs) -> ExitCode {
+    let clock = Clock::start();
+    let runtime = match runtime::single() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(&Closed::NotProven(error.to_string())),
+    };
+    runtime.block_on(async {
+        let mut signals = match Signals::catch() {
+            Ok(signals) => signals,
+            Err(error) => return end(&Closed::NotProven(error.to_string())),
+        };
+        tokio::select! {
+            done = verify(args, &clock) => match done {
+                Ok(status) => ExitCode::from(status),
+                Err(closed) => end(&closed),
+            },
+            _ = signals.terminated() => {
+                eprintln!("\r\x1b[Kguardprobe verify: interrupted; nothing was left behind, and nothing is proved");
+                ExitCode::from(INTERRUPTED)
+            }
+        }
+    })
+}
+
+fn end(closed: &Closed) -> ExitCode {
+    eprintln!("guardprobe verify: {closed}");
+    ExitCode::from(match closed {
+        Closed::Refused(_) => names::EXIT_USAGE,
+        Closed::NotProven(_) => names::EXIT_NOT_PROVEN,
+    })
+}
+
+async fn verify(args: &VerifyArgs, clock: &Clock) -> Result<u8, Closed> {
+    let way = match &args.url {
+        Some(url) => Way::Url(url.clone()),
+        None => Way::find(&args.namespace, args.context.as_deref()).await?,
+    };
+    let mut door = Door::new(way);
+    let mut before = None;
+    loop {
+        let (question, asked) = ask(args, clock, &mut door).await?;
+        let outcome = question.outcome();
+        let reporter = door.reporter().to_owned();
+        let told = Told { outcome: &outcome, asked, reporter: &reporter };
+        // What changes while nothing happens is only when it was asked.
+        let text = print(args.output, &told);
+        let standings: Vec<_> =
+            outcome.places.iter().map(|place| (place.spot.clone(), place.answered, outcome.standing(place))).collect();
+        if before.as_ref() != Some(&standings) {
+            write(&text).map_err(|error| Closed::NotProven(format!("the result could not be written: {error}")))?;
+        }
+        if !args.watch {
+            return Ok(outcome.exit_status());
+        }
+        before = Some(standings);
+        sleep(names::VERIFY_PERIOD).await;
+    }
+}
+
+/// One question, until all have answered or the time is up.
+async fn ask(args: &VerifyArgs, clock: &Clock, door: &mut Door) -> Result<(Question, Timestamp), Closed> {
+    let (began, asked) = (clock.now(), clock.now().up);
+    let left = |clock: &Clock| args.wait.saturating_sub(clock.now().up.saturating_sub(asked));
+    let mut waiting = Waiting::begin();
+    let first = loop {
+        let told = door.fleet().await?;
+        if told.pending.is_empty() {
+            break told.rows;
+        }
+        if left(clock).is_zero() {
+            return Err(Closed::NotProven(format!(
+                "the reporter does not know the cluster yet: pending: {}",
+                told.pending.join("; ")
+            )));
+        }
+        waiting.say(&format!("the reporter has just started; pending: {}", told.pending.join("; ")));
+        sleep(names::VERIFY_PERIOD).await;
+    };
+    let scope = Scope {
+        guards: args.guard.iter().map(GuardName::to_string).collect(),
+        nodes: args.node.iter().cloned().collect::<BTreeSet<String>>(),
+    };
+    let known: BTreeSet<String> = first.iter().map(|row| row.spot.node.clone()).collect();
+    let guards: BTreeSet<String> = first.iter().map(|row| row.spot.guard.clone()).collect();
+    is_there("guard", &scope.guards, &guards)?;
+    is_there("node", &scope.nodes, &known)?;
+    let mut question = Question::new(scope, args.proof, asked, first);
+    if question.progress().expected == 0 {
+        return Err(Closed::NotProven(
+            "no agents: no node owes an answer. All are excused (new, not ready) or left out, or the DaemonSet is not there: \
+             kubectl get daemonset -A -l guardprobe.dev/role=agent"
+                .to_owned(),
+        ));
+    }
+    loop {
+        let sent = clock.now().up;
+        match door.fleet().await {
+            Ok(told) => question.hear(sent, told.rows),
+            // The reporter may be rolled over meanwhile: it is asked again until the time is up.
+            Err(closed) if left(clock).is_zero() => return Err(closed),
+            Err(closed) => tracing::debug!("{closed}"),
+        }
+        let progress = question.progress();
+        if progress.answered == progress.expected || left(clock).is_zero() {
+            return Ok((question, began.wall));
+        }
+        waiting.progress(progress, question.waiting(), left(clock));
+        sleep(names::VERIFY_PERIOD.min(left(clock))).await;
+    }
+}
+
+/// What was named must be there: a slip would otherwise say that nothing is wrong with nothing.
+fn is_there(what: &str, named: &BTreeSet<String>, known: &BTreeSet<String>) -> Result<(), Closed> {
+    let missing: Vec<&str> = named.difference(known).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<String> = known.iter().cloned().collect();
+    let there = show::some_of(&known).unwrap_or_else(|| "none".to_owned());
+    Err(Closed::Refused(format!("the reporter knows no {what} {}: there are {there}", missing.join(", "))))
+}
+
+fn print(output: Output, told: &Told<'_>) -> String {
+    match output {
+        Output::Table => show::table(told, terminal::width()),
+        Output::Json => show::document(told),
+        Output::Junit => show::junit(told).unwrap_or_else(|error| error.to_string()),
+        Output::Markdown => show::markdown(told),
+    }
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}

@@ -1,0 +1,227 @@
+//! The ways to a reporter's fleet: a URL, or a port-forward to one of its pods. The conversation goes on as long as it holds; where it breaks, another
+//! begins, with another replica if there is one.
+use crate::cluster::forward::Forwarded;
+use crate::cluster::{Cluster, Trouble};
+use crate::wire::Conversation;
+use guardprobe_core::model::names;
+use guardprobe_core::model::verified::ToldRow;
+use guardprobe_core::parse::fleet;
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode, Uri};
+use kube::api::Portforwarder;
+use std::fmt;
+use std::str::FromStr;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The port of a reporter's fleet, as the chart has it.
+const FLEET_PORT: u16 = 9799;
+/// How many pages of the fleet are read: a bound, not an expectation.
+const PAGES_MAX: usize = 1000;
+
+/// Why nothing came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// It cannot be asked like that: usage, configuration, permissions.
+    Refused(String),
+    /// It was asked, and nobody answered.
+    NotProven(String),
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Closed::Refused(why) => f.write_str(why),
+            Closed::NotProven(why) => write!(f, "not proven: {why}"),
+        }
+    }
+}
+
+/// Where a reporter tells its fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    authority: String,
+    host: String,
+    port: u16,
+}
+
+/// Reads `http://HOST:PORT`.
+///
+/// # Errors
+/// One line: what was expected.
+pub(super) fn url(text: &str) -> Result<Url, String> {
+    let expected = "expected http://HOST:PORT, such as http://127.0.0.1:9799";
+    let uri = Uri::from_str(text).map_err(|error| format!("{error}: {expected}"))?;
+    if uri.scheme_str() != Some("http") {
+        return Err(format!("only http is spoken here (for TLS, forward a port): {expected}"));
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err(format!("no path is needed: {expected}"));
+    }
+    let authority = uri.authority().ok_or(expected)?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Url { authority: authority.to_string(), host, port: authority.port_u16().unwrap_or(80) })
+}
+
+/// One of the ways.
+pub(super) enum Way {
+    Url(Url),
+    Forward { cluster: Cluster, namespace: String },
+}
+
+impl Way {
+    /// By the kubeconfig in force, or the service account of this pod.
+    pub(super) async fn find(namespace: &str, context: Option<&str>) -> Result<Self, Closed> {
+        let cluster = Cluster::of_context(context).await.map_err(|error| {
+            Closed::Refused(format!("{error}; or --url http://HOST:PORT of a reporter that you reach otherwise"))
+        })?;
+        Ok(Way::Forward { cluster, namespace: namespace.to_owned() })
+    }
+}
+
+/// A way, and the conversation that goes on.
+pub(super) struct Door {
+    way: Way,
+    open: Option<Open>,
+    reporter: String,
+    /// Which of the replicas is tried next.
+    turn: usize,
+}
+
+struct Open {
+    conversation: Conversation,
+    host: String,
+    /// Ends with the conversation.
+    _forward: Option<Portforwarder>,
+}
+
+/// The whole fleet, as it was told.
+pub(super) struct Told {
+    pub(super) pending: Vec<String>,
+    pub(super) rows: Vec<ToldRow>,
+}
+
+impl Door {
+    pub(super) fn new(way: Way) -> Self {
+        Door { way, open: None, reporter: String::new(), turn: 0 }
+    }
+
+    /// The reporter that answered last.
+    pub(super) fn reporter(&self) -> &str {
+        &self.reporter
+    }
+
+    /// Every row, page by page.
+    pub(super) async fn fleet(&mut self) -> Result<Told, Closed> {
+        let told = self.pages().await;
+        if told.is_err() {
+            self.open = None;
+            self.turn += 1;
+        }
+        told
+    }
+
+    async fn pages(&mut self) -> Result<Told, Closed> {
+        let (mut rows, mut pending, mut after) = (Vec::new(), Vec::new(), None::<String>);
+        for _ in 0..PAGES_MAX {
+            let query =
+                form_urlencoded::Serializer::new(String::new()).extend_pairs(after.iter().map(|after| ("after", after))).finish();
+            let body = self.get(&format!("/v1/fleet?{query}")).await?;
+            let page = fleet::page(&body).map_err(Closed::NotProven)?;
+            (self.reporter, pending) = (page.reporter, page.pending);
+            rows.extend(page.rows);
+            after = page.next;
+            if after.is_none() {
+                return Ok(Told { pending, rows });
+            }
+        }
+        Err(Closed::NotProven(format!("the fleet has more than {PAGES_MAX} pages: {}", pending.join("; "))))
+    }
+
+    async fn get(&mut self, path: &str) -> Result<Bytes, Closed> {
+        if self.open.is_none() {
+            self.open = Some(self.begin().await?);
+        }
+        let Some(open) = &mut self.open else { unreachable!("it was just opened") };
+        let request = Request::get(path).header("host", &open.host).body(Empty::new());
+        let request = request.map_err(|error| Closed::Refused(error.to_string()))?;
+        let asked = timeout(names::API_TIMEOUT, open.conversation.ask(request, names::FLEET_PAGE_MAX_BYTES)).await;
+        let at = open.host.clone();
+        let unreachable = |why: String| Closed::NotProven(format!("the reporter at {at} does not answer: {why}"));
+        let (head, body) = match asked {
+            Ok(answer) => answer.map_err(|error| unreachable(error.to_string()))?,
+            Err(_) => return Err(unreachable(format!("not within {} s", names::API_TIMEOUT.as_secs()))),
+        };
+        match head.status {
+            StatusCode::OK => Ok(body),
+            status => Err(Closed::NotProven(format!("{at} answers {status}: expected a reporter's fleet port ({FLEET_PORT})"))),
+        }
+    }
+
+    async fn begin(&self) -> Result<Open, Closed> {
+        match &self.way {
+            Way::Url(url) => {
+                let unreachable = |why: String| Closed::NotProven(format!("nobody answers at {}: {why}", url.authority));
+                let connect = TcpStream::connect((url.host.as_str(), url.port));
+                let stream = match timeout(names::API_TIMEOUT, connect).await {
+                    Ok(connected) => connected.map_err(|error| unreachable(error.to_string()))?,
+                    Err(_) => return Err(unreachable(format!("no connection within {} s", names::API_TIMEOUT.as_secs()))),
+                };
+                let conversation = Conversation::begin(stream).await.map_err(|error| unreachable(error.to_string()))?;
+                Ok(Open { conversation, host: url.authority.clone(), _forward: None })
+            }
+            Way::Forward { cluster, namespace } => self.forward(cluster, namespace).await,
+        }
+    }
+
+    async fn forward(&self, cluster: &Cluster, namespace: &str) -> Result<Open, Closed> {
+        let failed = |what: &str, trouble: Trouble| match trouble {
+            Trouble::Forbidden(why) => Closed::Refused(format!(
+                "not permitted: {why}. It needs list of pods and create of pods/portforward in namespace {namespace}: kubectl auth can-i create pods/portforward -n {namespace}"
+            )),
+            other => Closed::NotProven(format!("{what}: {other}")),
+        };
+        let (ready, others) =
+            cluster.reporters(namespace).await.map_err(|trouble| failed("the reporters could not be listed", trouble))?;
+        let Some(pod) = ready.get(self.turn % ready.len().max(1)) else {
+            let why = match others {
+                0 => format!(
+                    "no reporter in namespace {namespace} (pods with the label {}): is it installed there, or elsewhere (--namespace)?",
+                    names::REPORTER_SELECTOR
+                ),
+                _ => format!(
+                    "no reporter in namespace {namespace} is ready ({others} are not): kubectl describe pods -n {namespace} -l {}",
+                    names::REPORTER_SELECTOR
+                ),
+            };
+            return Err(Closed::NotProven(why));
+        };
+        let forward = cluster.forward(namespace, pod, FLEET_PORT).await;
+        let Forwarded { stream, way } =
+            forward.map_err(|trouble| failed(&format!("no port-forward to {namespace}/{pod}"), trouble))?;
+        let conversation =
+            Conversation::begin(stream).await.map_err(|error| Closed::NotProven(format!("{namespace}/{pod}: {error}")))?;
+        Ok(Open { conversation, host: format!("{pod}.{namespace}"), _forward: Some(way) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_host_and_a_port() {
+        let read = url("http://[::1]:9799/").unwrap();
+        assert_eq!((read.host.as_str(), read.port, read.authority.as_str()), ("::1", 9799, "[::1]:9799"));
+        assert_eq!(url("http://reporter.example").unwrap().port, 80);
+        for (text, expected) in [
+            ("https://a:1", "only http is spoken here"),
+            ("127.0.0.1:9799", "expected http://HOST:PORT"),
+            ("http://a:1/v1/fleet", "no path is needed"),
+        ] {
+            let wrong = url(text).unwrap_err();
+            assert!(wrong.contains(expected), "{text}: {wrong}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What a person sees while verify waits: a bar on a terminal, a line now and then elsewhere. Gone when dropped.
+use crate::show::verify::some_of;
+use guardprobe_core::judge::verify::Progress;
+use guardprobe_core::model::verified::Spot;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// How far apart plain lines are, in looks.
+const EVERY: u32 = 10;
+
+pub(super) struct Waiting {
+    bar: Option<ProgressBar>,
+    looks: u32,
+}
+
+impl Waiting {
+    pub(super) fn begin() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Waiting { bar: terminal.then(bar), looks: 0 }
+    }
+
+    /// What it waits for before it can begin.
+    pub(super) fn say(&mut self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(text.to_owned()),
+            None => self.now_and_then(|| eprintln!("{text}")),
+        }
+    }
+
+    pub(super) fn progress<'s>(&mut self, progress: Progress, waiting: impl Iterator<Item = &'s Spot>, left: Duration) {
+        let names: Vec<String> = waiting.map(|spot| spot.node.clone()).collect();
+        let names = some_of(&names).unwrap_or_default();
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(progress.expected as u64);
+                bar.set_position(progress.answered as u64);
+                bar.set_message(format!("waiting for {names} ({} s left)", left.as_secs()));
+            }
+            None => self.now_and_then(|| {
+                eprintln!(
+                    "{} of {} have answered; waiting for {names} ({} s left)",
+                    progress.answered,
+                    progress.expected,
+                    left.as_secs()
+                );
+            }),
+        }
+    }
+
+    fn now_and_then(&mut self, say: impl FnOnce()) {
+        if self.looks.is_multiple_of(EVERY) {
+            say();
+        }
+        self.looks += 1;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{pos:>5} of {len} {bar:20} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,177 @@
+//! `guardprobe verify`: from a laptop, here a namespace of its own, against a real reporter, a real API server and real agents.
+#![allow(clippy::unwrap_used, reason = "a world that cannot be built is a failure")]
+#![allow(clippy::disallowed_methods, reason = "a test looks at the clock")]
+mod common;
+
+use common::cluster::{Cluster, GUARD, Process, QUICK};
+use common::facts::within;
+use common::own_namespace;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(60);
+const URL: &str = "http://127.0.0.1:9799";
+
+/// `guardprobe verify` in the hub, where the reporter's loopback is.
+fn command(cluster: &Cluster, before: &[&str], args: &[&str]) -> Command {
+    let mut command = Command::new("ip");
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("GUARDPROBE_FORBIDDEN_NETNS", own_namespace());
+    command.env("HOME", &cluster.folder).args(["netns", "exec", &cluster.hub()]).args(before);
+    command.arg(env!("CARGO_BIN_EXE_guardprobe")).arg("verify").args(args);
+    command
+}
+
+/// What it answered: its exit status, standard output, standard error.
+fn verify(cluster: &Cluster, args: &[&str]) -> (i32, String, String) {
+    answer(command(cluster, &[], args).output().unwrap())
+}
+
+fn answer(output: Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+/// A reporter that hears of each round of a quick agent soon, and whose nodes, which are new, are excused for five seconds only.
+fn reporter(cluster: &Cluster) -> Process {
+    let settings = format!("guards:\n  - {{name: {GUARD}, labels: {{}}}}\nstale: 6s\ngrace: 5s\n");
+    let reporter = cluster.reporter_as("reporter-1", &["-c", &cluster.file("reporter.yaml", &settings)]);
+    cluster.until_ready();
+    reporter
+}
+
+#[test]
+fn it_waits_for_a_round_of_each_node_that_began_after_the_question_and_exits_by_the_worst() {
+    let cluster = Cluster::new();
+    let [one, two] = [1, 2].map(|nth| cluster.node(nth));
+    let (_first, second) = (one.agent(), two.agent());
+    let _reporter = reporter(&cluster);
+    for node in ["node-1", "node-2"] {
+        cluster.until_row(node, SOON, &["covered", "imds blocked"]);
+    }
+    // 0: all blocked.
+    let began = Instant::now();
+    let (status, said, complaint) = verify(&cluster, &["--url", URL]);
+    println!("two nodes verified after {:?}\n{said}", began.elapsed());
+    assert_eq!(status, 0, "{said}{complaint}");
+    assert!(said.contains("blocked     default/deny  2 nodes  imds 2 silence"), "{said}");
+    assert!(
+        said.contains("BLOCKED  All that was tried is blocked on 2 nodes, by rounds that began after the question."),
+        "{said}"
+    );
+
+    // A node that answers late is waited for: its agent stands still, and goes on.
+    second.signal(Signal::SIGSTOP);
+    let mut waits = command(&cluster, &[], &["--url", URL, "--wait", "1m", "-o", "json"]);
+    let waits = std::thread::spawn(move || waits.output().unwrap());
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(!waits.is_finished(), "it waits for node-2");
+    second.signal(Signal::SIGCONT);
+    let (status, said, complaint) = answer(waits.join().unwrap());
+    assert_eq!(status, 0, "{said}{complaint}");
+    assert!(complaint.contains("of 2 have answered; waiting for"), "{complaint}");
+    let document: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&document["schema"], &document["exit_status"], &document["verdict"]),
+        (&"guardprobe.verify/v1".into(), &0.into(), &"blocked".into())
+    );
+    assert_eq!(document["places"][1]["answered"], "fresh");
+
+    // 3: it never answers; a report from before never satisfies, whatever the clock of this machine says.
+    second.signal(Signal::SIGSTOP);
+    for offset in ["-1h", "+1h"] {
+        let before = ["faketime", "-f", offset];
+        let (status, said, complaint) = answer(command(&cluster, &before, &["--url", URL, "--wait", "5s"]).output().unwrap());
+        assert_eq!(status, 3, "{offset}: {said}{complaint}");
+        assert!(said.contains("NOT PROVEN  default/deny  node-2"), "{said}");
+    }
+    second.signal(Signal::SIGCONT);
+    cluster.until_row("node-2", SOON, &["covered", "imds blocked"]);
+    let (status, said, _) = answer(command(&cluster, &["faketime", "-f", "+1h"], &["--url", URL]).output().unwrap());
+    assert_eq!(status, 0, "an hour ahead: {said}");
+
+    // 1: the guard is gone on a node.
+    two.unguard();
+    cluster.until_row("node-2", SOON, &["covered", "imds breached"]);
+    let (status, said, _) = verify(&cluster, &["--url", URL]);
+    assert_eq!(status, 1, "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("BREACHED    default/deny  node-2  imds  token_issued"), "the worst first: {said}");
+    assert!(lines[1].contains("as far as layer http at 169.254.169.254:80."), "{said}");
+    assert!(said.contains("blocked     default/deny  1 node  imds 1 silence"), "{said}");
+    assert_eq!(verify(&cluster, &["--url", URL, "--node", "node-1"]).0, 0, "the other one alone is fine");
+    let (_, junit, _) = verify(&cluster, &["--url", URL, "-o", "junit"]);
+    assert!(
+        junit.contains(r#"<testcase name="node-2 imds" classname="default/deny">"#) && junit.contains(r#"failures="1""#),
+        "{junit}"
+    );
+    let (_, markdown, _) = verify(&cluster, &["--url", URL, "-o", "markdown"]);
+    assert!(markdown.contains("| BREACHED | default/deny | node-2 | imds | token\\_issued |"), "{markdown}");
+    two.guard();
+    // 3: less proof than is asked for.
+    cluster.until_row("node-2", SOON, &["covered", "imds blocked"]);
+    let (status, said, _) = verify(&cluster, &["--url", URL, "--proof", "witnessed"]);
+    assert!(status == 3 && said.contains("unproved"), "{said}");
+}
+
+#[test]
+fn what_stands_in_the_way_is_said_with_what_helps() {
+    let cluster = Cluster::new();
+    // 2: usage, configuration, permissions.
+    for (args, expected) in [
+        (&["--url", "https://reporter.example"][..], "only http is spoken here"),
+        (&["--proof", "some"], "expected weak, silence, rejected or witnessed"),
+        (&["--wait", "soon"], "--wait"),
+        (&[], "or --url http://HOST:PORT of a reporter that you reach otherwise"),
+    ] {
+        let (status, _, complaint) = verify(&cluster, args);
+        assert!(status == 2 && complaint.contains(expected), "{args:?}: {status} {complaint}");
+    }
+    // 3: nobody there.
+    let (status, _, complaint) = verify(&cluster, &["--url", URL]);
+    assert!(status == 3 && complaint.contains("nobody answers at 127.0.0.1:9799"), "{complaint}");
+    let admin = cluster.folder.join("admin.conf");
+    let by_kubeconfig = |config: &std::path::Path, args: &[&str]| {
+        answer(command(&cluster, &[], args).env("KUBECONFIG", config).output().unwrap())
+    };
+    let (status, _, complaint) = by_kubeconfig(&admin, &[]);
+    assert!(status == 3 && complaint.contains("no reporter in namespace guardprobe"), "{complaint}");
+    let (status, _, complaint) = by_kubeconfig(&admin, &["--context", "staging"]);
+    assert!(status == 2 && complaint.contains("expected a context \"staging\""), "{complaint}");
+    // The reporter's own account may not do what verify does.
+    cluster.reporter_access();
+    let (status, _, complaint) = by_kubeconfig(&cluster.folder.join("reporter.conf"), &[]);
+    assert!(
+        status == 2 && complaint.contains("not permitted") && complaint.contains("kubectl auth can-i create pods/portforward"),
+        "{complaint}"
+    );
+
+    let _reporter = reporter(&cluster);
+    let (status, _, complaint) = verify(&cluster, &["--url", "http://127.0.0.1:9798"]);
+    assert!(status == 3 && complaint.contains("expected a reporter's fleet port (9799)"), "{complaint}");
+    let (status, _, complaint) = verify(&cluster, &["--url", URL]);
+    assert!(status == 3 && complaint.contains("no agents"), "{complaint}");
+    let node = cluster.node(1);
+    let _agent = node.agent_with(&format!("guard: {GUARD}\n{QUICK}targets: [{{name: imds, kind: imds}}]\n"), &[]);
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    let (status, _, complaint) = verify(&cluster, &["--url", URL, "--guard", "default/dney"]);
+    assert!(status == 2 && complaint.contains("knows no guard default/dney: there are default/deny"), "{complaint}");
+}
+
+#[test]
+fn an_interrupted_one_says_so_and_leaves_nothing() {
+    let cluster = Cluster::new();
+    let node = cluster.node(1);
+    let agent = node.agent();
+    let _reporter = reporter(&cluster);
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    agent.signal(Signal::SIGSTOP);
+    let mut waits = Process::start(&mut command(&cluster, &[], &["--url", URL]));
+    waits.until_said("waiting for node-1");
+    waits.signal(Signal::SIGINT);
+    within(SOON, "it ends", || waits.ended().ok_or_else(|| "it runs".to_owned()));
+    assert_eq!(waits.status(), 130);
+    assert!(waits.stderr().contains("interrupted; nothing was left behind"), "{}", waits.stderr());
+    agent.signal(Signal::SIGCONT);
+}
