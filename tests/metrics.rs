@@ -316,6 +316,8 @@ fn every_metric_of_a_reporter_is_on_its_page_and_says_what_it_says() {
         r#"guardprobe_fleet_breach_start_time_seconds{guard="default/deny",node="n2",target="imds"} 1772366400"#,
         r#"guardprobe_fleet_breach_end_time_seconds{guard="default/deny",node="n3",target="imds"} 1772366420"#,
         r#"guardprobe_fleet_grace_nodes{guard="default/deny",reason="reporter_starting"} 0"#,
+        r#"guardprobe_fleet_inconclusive{guard="default/deny",node="n3",target="imds",reason="control_failed"} 1"#,
+        r#"guardprobe_fleet_excluded_nodes{guard="default/deny",reason="fargate"} 0"#,
         r#"guardprobe_fleet_uncovered{guard="default/deny",node="n4",reason="stale"} 1"#,
         r#"guardprobe_fleet_uncovered_since_time_seconds{guard="default/deny",node="n4"} 1772366430"#,
         r#"guardprobe_fleet_inconclusive_nodes{guard="default/deny",target="imds",reason="control_failed"} 1"#,
@@ -335,7 +337,7 @@ fn every_metric_of_a_reporter_is_on_its_page_and_says_what_it_says() {
         assert!(page.lines().any(|is| is == line), "{line} is not in\n{page}");
     }
     let single = |page: &str| page.lines().filter(|line| line.contains("node=\"")).count();
-    assert_eq!(single(&page), 5, "a node has a series only while something is wrong with it");
+    assert_eq!(single(&page), 6, "a node has a series only while something is wrong with it");
 }
 
 #[test]

@@ -4,7 +4,7 @@ Grafana takes an empty answer for "no data", and is told to alert on it. So each
 that knows the cluster is scraped and nothing is wrong, what Prometheus' rule would give while something is, and nothing where data is missing.
 
 What keep_firing_for is in Prometheus is in the query of an alert that fires at once, since Grafana forgets an instance whose series is gone. Of one
-that waits, a query that remembers would make five minutes of a moment: it has Grafana's own settings instead.
+that waits, a query that remembers would make five minutes of a moment: it has Grafana's own setting instead.
 """
 
 import hashlib
@@ -14,7 +14,6 @@ import yaml
 
 ALIVE = "max(guardprobe_fleet_nodes) * 0 - 1"
 FIRES_ABOVE = -0.5
-EVALUATED_EVERY = 30  # seconds
 
 
 class Plain(yaml.SafeDumper):
@@ -31,7 +30,7 @@ def from_rules(text: str) -> str:
     made = {
         "apiVersion": 1,
         "groups": [
-            {"orgId": 1, "name": "guardprobe", "folder": "guardprobe", "interval": f"{EVALUATED_EVERY}s", "rules": [of(rule) for rule in rules]}
+            {"orgId": 1, "name": "guardprobe", "folder": "guardprobe", "interval": "30s", "rules": [of(rule) for rule in rules]}
         ],
     }
     intro = (
@@ -48,8 +47,7 @@ def of(rule: dict) -> dict:
     expr = f"({rule['expr'].strip()})"
     settings = {}
     if kept and waits:
-        evaluations = int(kept.removesuffix("m")) * 60 // EVALUATED_EVERY
-        settings = {"keepFiringFor": kept, "missing_series_evals_to_resolve": evaluations}
+        settings = {"keepFiringFor": kept}
     elif kept:
         expr = f"{expr}\nor max_over_time({expr}[{kept}:15s])"
     annotations = {key: words(text) for key, text in rule["annotations"].items()}

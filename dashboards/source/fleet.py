@@ -1,6 +1,6 @@
 """The fleet: is anything open, what is not known, and what can be said of the time that is shown."""
 
-from panels import BAD, DOUBT, GOOD, STATES, Panel, Row, page, variable
+from panels import BAD, DOUBT, GOOD, STATES, Panel, Row, firing, page, variable
 
 OF = 'cluster=~"$cluster",guard=~"$guard"'
 NODE = "cluster, guard, node"
@@ -10,18 +10,19 @@ OPEN = f"""count by ({NODE}, target) (
   guardprobe_fleet_breached{{{OF}}} == 1 or guardprobe_verdict{{{OF},verdict="breached"}} == 1
 )"""
 
+# The worst of a step, so that what was short is seen from afar.
 STATE = f"""max by ({NODE}, target) (
-  guardprobe_verdict{{{OF},verdict="breached"}} * 2
-  or guardprobe_verdict{{{OF},verdict="inconclusive"}}
-  or guardprobe_verdict{{{OF},verdict="blocked"}} * 0
+  max_over_time(guardprobe_verdict{{{OF},verdict="breached"}}[$__rate_interval]) * 2
+  or max_over_time(guardprobe_verdict{{{OF},verdict="inconclusive"}}[$__rate_interval])
+  or max_over_time(guardprobe_verdict{{{OF},verdict="blocked"}}[$__rate_interval]) * 0
 )"""
 
 # Sums over time of what is recorded each minute: divided by the minutes of the range, and not by the number of records, so that a minute
 # without a record counts against.
 SHARE = f"""clamp_max(
-  sum_over_time(guardprobe:proved_nodes{{{OF}}}[$__range])
+  max by ({TARGET}) (sum_over_time(guardprobe:proved_nodes{{{OF}}}[$__range]))
   / on (cluster, guard) group_left ()
-  (avg_over_time(guardprobe:expected_nodes{{{OF}}}[$__range]) * $__range_s / 60),
+  (max by (cluster, guard) (avg_over_time(guardprobe:expected_nodes{{{OF}}}[$__range])) * $__range_s / 60),
 1)"""
 
 SHARE_STEPS = [(None, BAD), (0.99, DOUBT), (0.9999, GOOD)]
@@ -158,9 +159,9 @@ and on ({NODE}, target) (max_over_time(guardprobe_verdict{{{OF},verdict=~"breach
 def over_time() -> list[Panel]:
     """Counts of nodes."""
     worst = f"""max by ({TARGET}) (
-  (guardprobe_fleet_verdict_nodes{{{OF},verdict="breached"}} > bool 0) * 2
-  or (guardprobe_fleet_verdict_nodes{{{OF},verdict="inconclusive"}} > bool 0)
-  or guardprobe_fleet_verdict_nodes{{{OF},verdict="blocked"}} * 0
+  (max_over_time(guardprobe_fleet_verdict_nodes{{{OF},verdict="breached"}}[$__rate_interval]) > bool 0) * 2
+  or (max_over_time(guardprobe_fleet_verdict_nodes{{{OF},verdict="inconclusive"}}[$__rate_interval]) > bool 0)
+  or max_over_time(guardprobe_fleet_verdict_nodes{{{OF},verdict="blocked"}}[$__rate_interval]) * 0
 )"""
     return [
         Panel(
@@ -197,8 +198,8 @@ def over_time() -> list[Panel]:
         Panel(
             "series",
             "Why nothing is proved",
-            "Agents that prove nothing, by the reason that they give. What the reporter doubts (missing addresses, less proof than asked for) is in the "
-            "second query.",
+            "Agents that prove nothing by themselves, by the reason that they give; and nodes of which the reporter says so, with what the witness adds and "
+            "what it asks for itself.",
             [
                 (f"sum by (cluster, guard, target, reason) (guardprobe_inconclusive{{{OF}}}) > 0", "{{guard}} {{target}}: {{reason}}"),
                 (
@@ -369,18 +370,31 @@ def reporter() -> list[Panel]:
         ),
         Panel(
             "table",
-            "Versions and configurations",
-            "Of agents, witnesses and reporters: how many of each. A witness has another configuration than the agents beside it.",
+            "Versions",
+            "Of agents, witnesses and reporters: how many of each. More than one version of all of them is a rollout, or one that hangs.",
             [
-                ('count by (cluster, version, role) (guardprobe_build_info{cluster=~"$cluster"})', ""),
-                ('count by (cluster, version) (guardprobe_reporter_build_info{cluster=~"$cluster"})', ""),
                 (
-                    'count by (cluster, hash, role) (guardprobe_config_info{cluster=~"$cluster"} '
-                    '* on (cluster, instance) group_left (role) guardprobe_build_info{cluster=~"$cluster"})',
+                    'count by (cluster, version, role) (guardprobe_build_info{cluster=~"$cluster"} '
+                    'or label_replace(guardprobe_reporter_build_info{cluster=~"$cluster"}, "role", "reporter", "", ""))',
                     "",
-                ),
+                )
             ],
-            columns={"role": "role", "version": "version", "hash": "configuration", "Value #A": "agents", "Value #B": "reporters", "Value #C": "pods"},
+            columns={"role": "role", "version": "version", "Value": "pods"},
+            width=8,
+        ),
+        Panel(
+            "table",
+            "Configurations",
+            "How many agents and witnesses have which configuration. Those of different guards differ, and a witness from the agents beside it.",
+            [
+                (
+                    'count by (cluster, hash, role) (guardprobe_config_info{cluster=~"$cluster"} * on (cluster, instance) group_left (role) '
+                    'max by (cluster, instance, role) (guardprobe_build_info{cluster=~"$cluster"}))',
+                    "",
+                )
+            ],
+            columns={"role": "role", "hash": "configuration", "Value": "pods"},
+            width=8,
         ),
         Panel(
             "table",
@@ -388,6 +402,7 @@ def reporter() -> list[Panel]:
             "Things that make verdicts worth less than they seem, and how many pods, Services or nodes each is about. All zero is good.",
             [(f"sort_desc(max by (cluster, guard, warning) (guardprobe_fleet_warnings{{{OF}}}))", "")],
             columns={"warning": "warning", "guard": "guard", "Value": "how many"},
+            width=8,
         ),
     ]
 
@@ -399,4 +414,4 @@ def made():
         variable("guard", "Guard", "guardprobe_fleet_nodes", several=True),
     ]
     why = "Every guard on every node: what is open, what is unknown, what is proved, and for how much of the time."
-    return page("guardprobe-fleet", "guardprobe: the fleet", why, variables, rows())
+    return page("guardprobe-fleet", "guardprobe: the fleet", why, variables, rows(), firing('guard=~"$guard|"'))

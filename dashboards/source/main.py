@@ -1,14 +1,12 @@
 """Writes what is made from these sources: see dashboards/build."""
 
-import json
 import sys
 from pathlib import Path
-
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 import alerts
 import fleet
 import node
+from panels import as_json
 
 INTRO = """# The dashboards, panel by panel
 
@@ -36,7 +34,7 @@ def main(root: Path) -> None:
     text = INTRO
     for file, source in pages.items():
         made = source.made()
-        write(root / f"dashboards/{file}.json", json.dumps(made, cls=JSONEncoder, indent=2, sort_keys=True) + "\n")
+        write(root / f"dashboards/{file}.json", as_json(made))
         text += described(made.title, file, made.description, source.rows())
     write(root / "docs/dashboards.md", text)
     rules = (Path(__file__).parents[2] / "deploy/alerts/guardprobe.rules.yaml").read_text()

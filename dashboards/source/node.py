@@ -1,16 +1,17 @@
 """One node: what its agent saw, and why it says what it says."""
 
-from panels import BAD, DOUBT, GOOD, PLAIN, STATES, Panel, Row, page, variable
+from panels import BAD, DOUBT, GOOD, PLAIN, STATES, Panel, Row, firing, page, variable
 
 GUARD = 'cluster=~"$cluster",guard=~"$guard"'
 OF = GUARD + ',node="$node"'
 ANY = 'cluster=~"$cluster",node="$node"'
 AGENT = 'unless on (cluster, instance) guardprobe_build_info{role="witness"}'
 
-STATE = f"""max by (guard, target) (
-  guardprobe_verdict{{{OF},verdict="breached"}} * 2
-  or guardprobe_verdict{{{OF},verdict="inconclusive"}}
-  or guardprobe_verdict{{{OF},verdict="blocked"}} * 0
+# The worst of a step, so that what was short is seen from afar.
+STATE = f"""max by (cluster, guard, target) (
+  max_over_time(guardprobe_verdict{{{OF},verdict="breached"}}[$__rate_interval]) * 2
+  or max_over_time(guardprobe_verdict{{{OF},verdict="inconclusive"}}[$__rate_interval])
+  or max_over_time(guardprobe_verdict{{{OF},verdict="blocked"}}[$__rate_interval]) * 0
 )"""
 
 
@@ -45,12 +46,13 @@ def now() -> list[Panel]:
         Panel(
             "stat",
             "To the reporter",
-            "Whether the reporter knows nothing of this node. \"known\" only while a reporter says that it knows the fleet.",
+            "Whether the reporter complains that it knows nothing of this node. Of a node that is excused, left out or gone it does not complain: that is no "
+            "praise.",
             [(silent, "")],
-            words={0: ("known", GOOD), 1: ("UNKNOWN", DOUBT)},
+            words={0: ("no complaint", PLAIN), 1: ("UNKNOWN", DOUBT)},
             width=4,
             height=5,
-            steps=[(None, GOOD), (1, DOUBT)],
+            steps=[(None, PLAIN), (1, DOUBT)],
         ),
         Panel(
             "table",
@@ -112,7 +114,7 @@ and on (guard, target, reason) (max_over_time(guardprobe_inconclusive{{{OF}}}[$_
             "timeline",
             "The witness",
             "Whether the witness of this node, which wears no guard, reaches the target. If it does the target is alive, and what the agent does not reach is really blocked.",
-            [(f"max by (guard, target) (guardprobe_witness_reached{{{OF}}})", "{{target}}")],
+            [(f"min by (cluster, guard, target) (guardprobe_witness_reached{{{OF}}})", "{{target}}")],
             words={1: ("reached", GOOD), 0: ("not reached", DOUBT)},
         ),
     ]
@@ -234,4 +236,4 @@ def made():
         variable("node", "Node", 'guardprobe_verdict{cluster=~"$cluster",guard=~"$guard"}', several=False),
     ]
     why = "What the agent of one node sees of each target, why it says what it says, and since when."
-    return page("guardprobe-node", "guardprobe: one node", why, variables, rows())
+    return page("guardprobe-node", "guardprobe: one node", why, variables, rows(), firing('guard=~"$guard|",node=~"$node|"'))

@@ -4,8 +4,10 @@ Three states have one number, one word and one colour everywhere: 0 proved, 1 no
 the colour of something good.
 """
 
+import json
 from dataclasses import dataclass, field
 
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.models import common as c
 from grafana_foundation_sdk.models import dashboard as d
@@ -14,6 +16,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 GOOD, DOUBT, BAD, PLAIN = "semi-dark-blue", "semi-dark-orange", "dark-red", "text"
 NO_DATA = "no data"
 STATES = {0: ("proved", GOOD), 1: ("not proved", DOUBT), 2: ("OPEN", BAD)}
+ANNOTATION = "Critical alerts"
 SOURCE = d.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 
@@ -116,9 +119,9 @@ def timeline_panel(_: Panel) -> statetimeline.Panel:
 
 
 def table_panel(panel: Panel) -> table.Panel:
-    """What is so now, a row each: the columns that are named first, in their order, and neither the time nor the cluster."""
+    """What is so now, a row each: the columns that are named first, in their order, and not the time."""
     organize = {
-        "excludeByName": {"Time": True, "cluster": True},
+        "excludeByName": {"Time": True},
         "indexByName": {name: index for index, name in enumerate(panel.columns)},
         "renameByName": panel.columns,
     }
@@ -130,7 +133,8 @@ def table_panel(panel: Panel) -> table.Panel:
         if not name.startswith("Value"):
             made.override_by_name(title, [d.DynamicConfigValue(id_val="unit", value="string")])
     if panel.link:
-        url = "/d/guardprobe-node?var-datasource=${datasource}&var-guard=${__data.fields.guard}&var-node=${__data.fields.node}"
+        here = "var-guard=${__data.fields.guard}&var-node=${__data.fields.node}"
+        url = "/d/guardprobe-node?${datasource:queryparam}&${cluster:queryparam}&${__url_time_range}&" + here
         links = [{"title": "This node", "url": url, "targetBlank": False}]
         made.override_by_name(panel.columns["node"], [d.DynamicConfigValue(id_val="links", value=links)])
     return made
@@ -151,15 +155,14 @@ def variable(name: str, label: str, metric: str, several: bool, empty: bool = Fa
     return made
 
 
-def page(uid: str, title: str, why: str, variables: list, rows: list[Row]) -> d.Dashboard:
-    """A whole dashboard."""
+def page(uid: str, title: str, why: str, variables: list, rows: list[Row], fires: str) -> d.Dashboard:
+    """A whole dashboard; `fires` are the alerts that it marks."""
     made = dashboard.Dashboard(title).uid(uid).description(why).tags(["guardprobe"]).readonly().timezone("browser")
     made.tooltip(d.DashboardCursorSync.CROSSHAIR).refresh("30s").time("now-6h", "now").version(1)
     made.with_variable(source_variable())
     for one in variables:
         made.with_variable(one)
-    fires = 'max by (alertname, guard, node, target) (ALERTS{alertname=~"Guardprobe.+",alertstate="firing",severity="critical"})'
-    made.annotation(dashboard.AnnotationQuery().name("Critical alerts").datasource(SOURCE).expr(fires).enable(True).icon_color(BAD))
+    made.annotation(dashboard.AnnotationQuery().name(ANNOTATION).datasource(SOURCE).expr(fires).enable(True).icon_color(BAD))
     others = dashboard.DashboardLink("guardprobe").type(d.DashboardLinkType.DASHBOARDS).tags(["guardprobe"]).as_dropdown(False)
     made.link(others.include_vars(True).keep_time(True).icon("external link"))
     for row in rows:
@@ -167,3 +170,17 @@ def page(uid: str, title: str, why: str, variables: list, rows: list[Row]) -> d.
         for panel in row.panels:
             made.with_panel(build(panel))
     return made.build()
+
+
+def firing(labels: str) -> str:
+    """The critical alerts of these labels, or of none of them, that fire."""
+    return f'max by (alertname, guard, node, target) (ALERTS{{alertname=~"Guardprobe.+",alertstate="firing",severity="critical",{labels}}})'
+
+
+def as_json(made: d.Dashboard) -> str:
+    """A dashboard as Grafana reads it. How an annotation is worded is in the model of no library: versions before and after 2025 look in two places."""
+    page = json.loads(json.dumps(made, cls=JSONEncoder))
+    for marked in page["annotations"]["list"]:
+        marked["target"] = {"refId": "Anno", "expr": marked["expr"]}
+        marked |= {"titleFormat": "{{alertname}}", "textFormat": "{{guard}} {{node}} {{target}}", "tagKeys": "alertname"}
+    return json.dumps(page, indent=2, sort_keys=True) + "\n"

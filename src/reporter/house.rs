@@ -163,8 +163,9 @@ impl House {
         match news {
             News::Trouble(trouble) => inner.fails(what, Some(trouble), now),
             news => {
-                if matches!(news, News::All(_)) {
-                    inner.pending.remove(what);
+                if matches!(news, News::All(_)) && inner.pending.remove(what) {
+                    // What was looked at before knew less.
+                    inner.changed = true;
                 }
                 inner.fails(what, None, now);
                 take(&mut inner, now, news);

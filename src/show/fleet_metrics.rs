@@ -3,7 +3,7 @@
 use super::metrics::{Described, bit, family, pair, set_value, unix};
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::{Attribution, Reason, Verdict};
-use guardprobe_core::model::fleet::{Coverage, Excuse, Fleet, Row, STATES, TargetRow, Warning};
+use guardprobe_core::model::fleet::{Coverage, Exclusion, Excuse, Fleet, Row, STATES, TargetRow, Warning};
 use guardprobe_core::model::incident::Place;
 use guardprobe_core::model::names;
 use guardprobe_core::model::notice::NoticeReason;
@@ -22,9 +22,15 @@ const GAUGE: MetricType = MetricType::GAUGE;
 const COUNTER: MetricType = MetricType::COUNTER;
 
 /// Every metric of a reporter, in the order of the text.
-pub const FLEET_METRICS: [Described; 24] = [
+pub const FLEET_METRICS: [Described; 26] = [
     of(GAUGE, "guardprobe_fleet_nodes", &["guard", "state"], "Nodes by coverage: covered, uncovered, grace or excluded."),
     of(GAUGE, "guardprobe_fleet_grace_nodes", &["guard", "reason"], "Nodes in grace by what excuses them."),
+    of(
+        GAUGE,
+        "guardprobe_fleet_excluded_nodes",
+        &["guard", "reason"],
+        "Nodes where no agent can or should be, by what excludes them.",
+    ),
     of(
         GAUGE,
         "guardprobe_fleet_verdict_nodes",
@@ -56,6 +62,12 @@ pub const FLEET_METRICS: [Described; 24] = [
         "guardprobe_fleet_uncovered_since_time_seconds",
         &["guard", "node"],
         "Since when this reporter has known nothing of a node, in seconds since 1970; else no series.",
+    ),
+    of(
+        GAUGE,
+        "guardprobe_fleet_inconclusive",
+        &["guard", "node", "target", "reason"],
+        "1 while nothing is proved of a target on a node, with what the witness adds and the reporter asks for; else no series.",
     ),
     of(
         GAUGE,
@@ -154,6 +166,10 @@ impl Sheet {
             let count = rows.iter().filter(|row| row.coverage == Coverage::Grace(excuse)).count();
             self.set("guardprobe_fleet_grace_nodes", &[guard, excuse.as_str()], count as f64);
         }
+        for exclusion in Exclusion::ALL {
+            let count = rows.iter().filter(|row| row.coverage == Coverage::Excluded(exclusion)).count();
+            self.set("guardprobe_fleet_excluded_nodes", &[guard, exclusion.as_str()], count as f64);
+        }
         for row in rows {
             if let Coverage::Uncovered(gap) = row.coverage {
                 self.set("guardprobe_fleet_uncovered", &[guard, &row.node, gap.as_str()], 1.0);
@@ -186,6 +202,9 @@ impl Sheet {
             for word in doubts {
                 let nodes = count(&|of| doubt(of) == Some(word));
                 self.set("guardprobe_fleet_inconclusive_nodes", &[guard, target, word], nodes);
+            }
+            for (node, word) in here.iter().filter_map(|(node, of)| Some((node, doubt(of)?))) {
+                self.set("guardprobe_fleet_inconclusive", &[guard, node, target, word], 1.0);
             }
             for (node, incident) in here.iter().filter_map(|(node, of)| Some((node, of.incident.as_ref()?))) {
                 self.set("guardprobe_fleet_breached", &[guard, node, target], 1.0);

@@ -5,7 +5,7 @@ use guardprobe::show::metrics::METRICS;
 use guardprobe_core::model::address::Family;
 use guardprobe_core::model::config::Expect;
 use guardprobe_core::model::finding::{Attribution, Doubt, Verdict};
-use guardprobe_core::model::fleet::{Excuse, Gap, STATES, Warning};
+use guardprobe_core::model::fleet::{Exclusion, Excuse, Gap, STATES, Warning};
 use guardprobe_core::model::notice::NoticeReason;
 use guardprobe_core::model::observation::Outcome;
 use guardprobe_core::model::report::Role;
@@ -47,7 +47,11 @@ fn words(label: &str) -> Option<Vec<&'static str>> {
         "role" => [Role::Agent, Role::Witness].map(Role::as_str).into(),
         "reason" => {
             let doubts = Doubt::ALL.iter().map(|doubt| doubt.as_str());
-            let coverage = Gap::ALL.map(Gap::as_str).into_iter().chain(Excuse::ALL.map(Excuse::as_str));
+            let coverage = Gap::ALL
+                .map(Gap::as_str)
+                .into_iter()
+                .chain(Excuse::ALL.map(Excuse::as_str))
+                .chain(Exclusion::ALL.map(Exclusion::as_str));
             doubts.chain(coverage).chain(NoticeReason::ALL.map(NoticeReason::as_str)).collect()
         }
         _ => return None,

@@ -206,7 +206,7 @@ pub(crate) fn paced(rules: &str, faster: u64) -> String {
             Some(paced) => format!("{key}: {paced}"),
             None => line.to_owned(),
         };
-        ["3m", "5m"]
+        ["2m", "3m", "5m", "10m"]
             .iter()
             .fold(line, |line, window| line.replace(&format!("[{window}]"), &format!("[{}]", shorter(window).unwrap())))
     };

@@ -37,8 +37,14 @@ pub(crate) fn recorded() -> BTreeMap<String, BTreeSet<String>> {
     let mut all = BTreeMap::new();
     for (_, rule) in rules() {
         if let Some(record) = rule["record"].as_str() {
-            let target = if rule["expr"].as_str().unwrap().contains("target") { Some("target") } else { None };
-            let labels = ["cluster", "guard"].into_iter().chain(target).map(str::to_owned).collect();
+            let expression = rule["expr"].as_str().unwrap();
+            let has = [
+                ("cluster", true),
+                ("guard", true),
+                ("target", expression.contains("target")),
+                ("node", expression.starts_with("count by")),
+            ];
+            let labels = has.into_iter().filter(|(_, is)| *is).map(|(label, _)| label.to_owned()).collect();
             all.insert(record.to_owned(), labels);
         }
     }
@@ -126,8 +132,9 @@ fn each_alert_says_what_happened_how_bad_it_is_and_where_to_read_on() {
             assert!(page.contains(part), "{runbook} has no {part:?}");
         }
         // A breach is not over because whoever saw it is gone.
-        if alert["labels"]["severity"] == "critical" && name.starts_with("GuardprobeBreached") {
-            assert_eq!(alert["keep_firing_for"], "10m", "{name}");
+        if name == "GuardprobeBreached" {
+            let remembers = alert["expr"].as_str().unwrap().contains("last_over_time(guardprobe:breached[10m])");
+            assert!(remembers && alert["keep_firing_for"].is_string(), "{name}");
         }
     }
 }

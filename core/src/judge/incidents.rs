@@ -208,14 +208,15 @@ impl Incidents {
         current.map(|current| &current.incident).filter(|incident| incident.is_open())
     }
 
-    /// What agents said lately was over, one for each place: so that a breach between two looks at the metrics is not lost to them.
+    /// What agents proved lately to be over, one for each place: so that a breach between two looks at the metrics is not lost to them.
     pub fn just_ended(&self, now: Duration) -> BTreeMap<&Place, Timestamp> {
         let lately = |tracked: &&Tracked| {
             tracked.heard_end && tracked.ended.is_some_and(|ended| now.saturating_sub(ended) <= names::ENDED_SHOWN)
         };
         let all = self.all().filter(|(_, transient)| !transient).map(|(tracked, _)| tracked).filter(lately);
         let mut ends: BTreeMap<&Place, Timestamp> = BTreeMap::new();
-        for (place, end) in all.filter_map(|tracked| Some((&tracked.incident.place, tracked.incident.end?.at))) {
+        let proved = all.filter_map(|tracked| Some((&tracked.incident.place, tracked.incident.end?)));
+        for (place, end) in proved.filter(|(_, end)| end.how == Ending::Blocked).map(|(place, end)| (place, end.at)) {
             ends.entry(place).and_modify(|known| *known = end.max(*known)).or_insert(end);
         }
         ends

@@ -129,6 +129,20 @@ pub enum Exclusion {
     NotSelected,
 }
 
+impl Exclusion {
+    /// All of them.
+    pub const ALL: [Exclusion; 3] = [Exclusion::Fargate, Exclusion::Windows, Exclusion::NotSelected];
+
+    /// The word for it in JSON and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Exclusion::Fargate => "fargate",
+            Exclusion::Windows => "windows",
+            Exclusion::NotSelected => "not_selected",
+        }
+    }
+}
+
 /// The states of coverage, as metrics count them.
 pub const STATES: [&str; 4] = ["covered", "uncovered", "grace", "excluded"];
 
@@ -149,9 +163,7 @@ impl Coverage {
             Coverage::Covered => None,
             Coverage::Uncovered(gap) => Some(gap.as_str()),
             Coverage::Grace(excuse) => Some(excuse.as_str()),
-            Coverage::Excluded(Exclusion::Fargate) => Some("fargate"),
-            Coverage::Excluded(Exclusion::Windows) => Some("windows"),
-            Coverage::Excluded(Exclusion::NotSelected) => Some("not_selected"),
+            Coverage::Excluded(exclusion) => Some(exclusion.as_str()),
         }
     }
 }
