@@ -1,7 +1,9 @@
 //! Flags, and their environment twins. Every command's own arguments stand beside the command.
 use crate::{agent, check, lab, reporter, verify};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::LazyLock;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
@@ -16,6 +18,8 @@ Examples:
       guardprobe agent -c guardprobe.yaml
   In one place that may use the Kubernetes API, to know every node:
       guardprobe reporter -c reporter.yaml
+  After an upgrade, from a laptop or a pipeline: is every node blocked?
+      guardprobe verify
   In any pod: are IMDS and the Kubernetes API blocked from here, now?
       guardprobe check
   The same for the targets of a configuration, for programs:
@@ -23,7 +27,7 @@ Examples:
   A quick question about one address:
       guardprobe check --target vault=10.0.0.5:8200
 
-Exit status of check: 0 all blocked, 1 breached, 2 usage or configuration, 3 not proven.";
+Exit status of check and verify: 0 all blocked, 1 breached, 2 usage or configuration, 3 not proven.";
 
 /// The version, and the commit where the build says it (deploy/image/build does).
 static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("GUARDPROBE_REVISION") {
@@ -78,6 +82,21 @@ pub enum Command {
     LabRole(lab::role::RoleArgs),
 }
 
+/// What kubectl calls a plugin of ours.
+const PLUGIN: &str = "kubectl-guardprobe";
+
+/// The arguments as they are meant: called as a plugin of kubectl without a command, it is `verify`.
+pub fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut given: Vec<OsString> = given.into_iter().collect();
+    let plugin = given.first().is_some_and(|program| Path::new(program).file_stem() == Some(OsStr::new(PLUGIN)));
+    let known = |word: &OsStr| word.to_str().is_some_and(|word| Cli::command().find_subcommand(word).is_some());
+    let asks = |word: &OsStr| ["-h", "--help", "-V", "--version"].iter().any(|flag| word == *flag);
+    if plugin && !given.get(1).is_some_and(|word| known(word) || asks(word)) {
+        given.insert(1, "verify".into());
+    }
+    given
+}
+
 /// Sends the log to stderr. A filter that cannot be read falls back to warnings, and says so.
 pub fn log_to_stderr(filter: &str, format: LogFormat) {
     let (targets, complaint) = match filter.parse::<Targets>() {
@@ -92,5 +111,25 @@ pub fn log_to_stderr(filter: &str, format: LogFormat) {
     tracing_subscriber::registry().with(layer.with_filter(targets)).init();
     if let Some(error) = complaint {
         tracing::warn!(%error, filter, "log filter not understood: expected a level, or module=level pairs");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_a_plugin_of_kubectl_it_verifies_unless_it_is_told_otherwise() {
+        for (given, meant) in [
+            (&["/usr/bin/kubectl-guardprobe"][..], &["/usr/bin/kubectl-guardprobe", "verify"][..]),
+            (&["kubectl-guardprobe", "--wait", "5m"], &["kubectl-guardprobe", "verify", "--wait", "5m"]),
+            (&["kubectl-guardprobe", "lab", "--list"], &["kubectl-guardprobe", "lab", "--list"]),
+            (&["kubectl-guardprobe", "--help"], &["kubectl-guardprobe", "--help"]),
+            (&["guardprobe", "check"], &["guardprobe", "check"]),
+            (&["guardprobe"], &["guardprobe"]),
+        ] {
+            let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+            assert_eq!(arguments(words(given)), words(meant));
+        }
     }
 }

@@ -5,7 +5,7 @@ use guardprobe::{agent, check, cli, lab, reporter, verify};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let Cli { command, log, log_format } = Cli::parse();
+    let Cli { command, log, log_format } = Cli::parse_from(cli::arguments(std::env::args_os()));
     cli::log_to_stderr(&log, log_format);
     match command {
         Command::Agent(args) => agent::run(&args),

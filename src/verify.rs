@@ -46,7 +46,7 @@ Examples:
 Which nodes owe an answer is settled when it begins: all but those that are excused then (new, not ready, going) and those where no agent can be. Each has to show a \
 round that began after that; a report from before never counts, and no two machines' clocks are compared. An agent has a round each 15 s, and a reporter hears of it within 30 s.
 
-It needs list of pods and create of pods/portforward in the reporter's namespace, nothing else.
+It needs list of pods, and get and create of pods/portforward, in the reporter's namespace, nothing else.
 
 Exit status: 0 all blocked, 1 breached, 2 usage, configuration or permissions, 3 not proven: a node was late or proves nothing, there is no agent, or no reporter was reached.";
 

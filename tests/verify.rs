@@ -3,11 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "a test looks at the clock")]
 mod common;
 
-use common::cluster::{Cluster, GUARD, Process, QUICK};
+use common::cluster::{API, Cluster, GUARD, Process, QUICK};
 use common::facts::within;
 use common::own_namespace;
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -115,6 +115,26 @@ fn it_waits_for_a_round_of_each_node_that_began_after_the_question_and_exits_by_
     assert!(status == 3 && said.contains("unproved"), "{said}");
 }
 
+/// The manifest of docs/verify.md.
+fn documented_permissions() -> String {
+    let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify.md")).unwrap();
+    let block = page.split("```yaml\n").find(|block| block.starts_with("# verify-rbac.yaml")).unwrap();
+    block.split("\n```").next().unwrap().to_owned()
+}
+
+/// The object of a reporter's pod that is ready, on a node that nobody runs.
+fn pod_of_a_reporter(cluster: &Cluster) {
+    cluster.bare_nodes(1);
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "reporter-1", "namespace": "guardprobe", "labels": {"app.kubernetes.io/component": "reporter"}},
+        "spec": {"nodeName": "bare-0000", "containers": [{"name": "reporter", "image": "x"}], "tolerations": [{"operator": "Exists"}]},
+    });
+    cluster.apply(&pod.to_string());
+    let status = r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
+    cluster.kubectl(&["patch", "pod", "-n", "guardprobe", "reporter-1", "--subresource=status", "--type=merge", "-p", status]);
+}
+
 #[test]
 fn what_stands_in_the_way_is_said_with_what_helps() {
     let cluster = Cluster::new();
@@ -143,9 +163,21 @@ fn what_stands_in_the_way_is_said_with_what_helps() {
     cluster.reporter_access();
     let (status, _, complaint) = by_kubeconfig(&cluster.folder.join("reporter.conf"), &[]);
     assert!(
-        status == 2 && complaint.contains("not permitted") && complaint.contains("kubectl auth can-i create pods/portforward"),
+        status == 2 && complaint.contains("not permitted") && complaint.contains("kubectl auth can-i get pods/portforward"),
         "{complaint}"
     );
+
+    // With the permissions of the page it gets as far as the kubelet, which this cluster lacks.
+    cluster.apply(&documented_permissions());
+    let token = cluster.kubectl(&["create", "token", "-n", "guardprobe", "guardprobe-verify"]);
+    let config = cluster.kubeconfig("verify.conf", API, json!({"token": token.trim()}));
+    let (status, _, complaint) = by_kubeconfig(config.as_ref(), &[]);
+    assert!(status == 3 && complaint.contains("no reporter in namespace guardprobe"), "{complaint}");
+    pod_of_a_reporter(&cluster);
+    let (status, _, complaint) = by_kubeconfig(config.as_ref(), &[]);
+    assert!(status == 3 && complaint.contains("no port-forward to guardprobe/reporter-1"), "{complaint}");
+    cluster.kubectl(&["delete", "pod", "-n", "guardprobe", "reporter-1", "--grace-period=0", "--force"]);
+    cluster.kubectl(&["delete", "node", "bare-0000"]);
 
     let _reporter = reporter(&cluster);
     let (status, _, complaint) = verify(&cluster, &["--url", "http://127.0.0.1:9798"]);

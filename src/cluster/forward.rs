@@ -1,5 +1,5 @@
-//! The way to a reporter's loopback, by a port-forward of the API server. Needs `list` of pods and `create` of pods/portforward in its namespace:
-//! permissions of whoever verifies.
+//! The way to a reporter's loopback, by a port-forward of the API server. Needs `list` of pods, and `get` and `create` of
+//! pods/portforward, in its namespace: permissions of whoever verifies. (A WebSocket is a GET; API servers since 1.35 want `create` as well.)
 use super::{Cluster, Trouble};
 use guardprobe_core::model::names;
 use k8s_openapi::api::core::v1::Pod;

@@ -178,7 +178,7 @@ impl Door {
     async fn forward(&self, cluster: &Cluster, namespace: &str) -> Result<Open, Closed> {
         let failed = |what: &str, trouble: Trouble| match trouble {
             Trouble::Forbidden(why) => Closed::Refused(format!(
-                "not permitted: {why}. It needs list of pods and create of pods/portforward in namespace {namespace}: kubectl auth can-i create pods/portforward -n {namespace}"
+                "not permitted: {why}. It needs list of pods, and get and create of pods/portforward, in namespace {namespace}: kubectl auth can-i get pods/portforward -n {namespace}"
             )),
             other => Closed::NotProven(format!("{what}: {other}")),
         };
