@@ -176,6 +176,12 @@ fn what_stands_in_the_way_is_said_with_what_helps() {
     pod_of_a_reporter(&cluster);
     let (status, _, complaint) = by_kubeconfig(config.as_ref(), &[]);
     assert!(status == 3 && complaint.contains("no port-forward to guardprobe/reporter-1"), "{complaint}");
+    // Neither verb is enough alone.
+    for verb in ["get", "create"] {
+        cluster.apply(&documented_permissions().replace("[get, create]", &format!("[{verb}]")));
+        let (status, _, complaint) = by_kubeconfig(config.as_ref(), &[]);
+        assert!(status == 2 && complaint.contains("not permitted"), "{verb}: {complaint}");
+    }
     cluster.kubectl(&["delete", "pod", "-n", "guardprobe", "reporter-1", "--grace-period=0", "--force"]);
     cluster.kubectl(&["delete", "node", "bare-0000"]);
 
