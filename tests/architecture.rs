@@ -65,7 +65,8 @@ impl<'ast> Visit<'ast> for Arrows {
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+    let all = entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
+    all.filter(|path| path.extension().is_some_and(|ending| ending == "rs")).collect()
 }
 
 /// The modules that a file is in, from the crate's root: `src/lab/standin/mod.rs` is in lab, standin.

@@ -7,12 +7,13 @@ use crate::process::clock::Clock;
 use crate::process::lines;
 use crate::show::fleet::{self as shown, Page, View};
 use crate::show::fleet_metrics::{self, Counts, FleetState};
+use crate::show::page::Teller;
 use guardprobe_core::judge::election::Elector;
 use guardprobe_core::judge::fleet::{self, Contact, Known, Saying};
 use guardprobe_core::judge::incidents::{Hearing, Incidents};
 use guardprobe_core::judge::notice::{self, Act, Lasting, Ledger};
 use guardprobe_core::judge::rate::Bucket;
-use guardprobe_core::model::cluster::{DaemonSet, Node, Pod, Service};
+use guardprobe_core::model::cluster::{DaemonSet, GuardName, Node, Pod, Service};
 use guardprobe_core::model::fleet::{Fleet, Warned};
 use guardprobe_core::model::heard::{Heard, Witnessed};
 use guardprobe_core::model::incident::{Change, Changed, FleetLine, Happening};
@@ -23,7 +24,7 @@ use guardprobe_core::model::report::Role;
 use guardprobe_core::parse::reporter::Settings;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -521,6 +522,23 @@ impl House {
         inner.refresh(now);
         let view = View { time: now.wall, reporter: &self.me, leader: inner.elector.leads(now.up), pending: inner.pendings() };
         shown::page(&inner.fleet, view, page)
+    }
+
+    /// A page for people, made of the fleet now by `make`.
+    pub(super) fn page<T>(&self, make: impl FnOnce(&Fleet, &Teller<'_>) -> T) -> T {
+        let now = self.now();
+        let mut inner = self.inner();
+        inner.refresh(now);
+        let pending = inner.pendings();
+        let teller = Teller { now: now.wall, reporter: &self.me, leader: inner.elector.leads(now.up), pending: &pending };
+        make(&inner.fleet, &teller)
+    }
+
+    /// Where the agent is whose report counts for a node.
+    pub(super) fn agent_of(&self, guard: &GuardName, node: &str) -> Option<IpAddr> {
+        let inner = self.inner();
+        let row = inner.fleet.rows.iter().find(|row| row.guard == *guard && row.node == node)?;
+        inner.known.one(&row.pod.as_ref()?.uid).filter(|seen| seen.gone.is_none())?.pod.ip
     }
 
     /// Whether it works.

@@ -5,12 +5,14 @@
 //! | `house` | what is known: written by what follows, read by the sites |
 //! | `follow` | what the cluster holds, as the API tells it |
 //! | `collect` | what the agents say: one connection to each |
+//! | `ask` | one agent, for the page of its node |
 //! | `post` | Events, at their rate |
 //! | `lead` | who writes; the endpoints ConfigMap |
 //! | `site` | what is answered to whoever asks |
 //!
 //! One thread does it all, and nothing on it waits for anybody without a deadline. Every replica follows, collects and answers; one, which
 //! holds the Lease, writes.
+mod ask;
 mod collect;
 mod follow;
 mod house;
@@ -41,7 +43,7 @@ It sends nothing to the targets of the agents.
 
 Standard output carries one JSON line for each transition of the fleet, schema guardprobe.incident/v1; the log goes to standard error.
 
-The network port answers GET /metrics, /livez, /readyz and /v1/reach; the other one, which is for port-forward, /v1/fleet.
+The network port answers GET /metrics, /livez, /readyz and /v1/reach; the other one, which is for port-forward, the status page at / and /v1/fleet.
 
 Exit status: 0 when it was asked to end, 2 usage or configuration, or when it cannot listen.";
 
@@ -130,6 +132,8 @@ async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock) -> Result
         tracing::warn!(fleet = %loopback.addr, "the fleet is told on the network: whoever reaches this port sees which doors are open");
     }
     let limits = Limits { connections: names::REPORTER_CONNECTIONS_MAX, ..Limits::default() };
+    // Whoever comes by a port-forward comes from here, and a browser comes with six connections.
+    let forwarded = Limits { per_source: names::CONNECTIONS_MAX, ..Limits::default() };
     tokio::select! {
         () = follow::follow(&cluster, &house) => Err("nothing left to follow".to_owned()),
         never = collect::collect(&house) => never,
@@ -137,7 +141,7 @@ async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock) -> Result
         never = lead::lead(&cluster, &house, &namespace) => never,
         never = tick(&house) => never,
         never = network.serve_within(limits, Arc::new(site::Network(Arc::clone(&house)))) => never,
-        never = loopback.serve(Arc::new(site::Loopback(Arc::clone(&house)))) => never,
+        never = loopback.serve_within(forwarded, Arc::new(site::Loopback(Arc::clone(&house)))) => never,
         asked = until_asked_to_end() => {
             lead::give_up(&cluster, &house, &namespace).await;
             asked

@@ -1,8 +1,10 @@
 //! What a reporter answers: on the network what anybody may know, on loopback the fleet.
+use super::ask;
 use super::house::House;
 use crate::serve::{Answer, Asked, Site};
 use crate::show::fleet::Page;
 use crate::show::metrics;
+use crate::show::page::{self, Order, Wanted};
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::names;
 use hyper::header::{HeaderName, HeaderValue};
@@ -11,9 +13,6 @@ use std::sync::Arc;
 
 const INDEX: &str = "guardprobe reporter\n\n/metrics   for Prometheus\n/livez     whether it works\n/readyz    whether it knows the cluster\n\
                      /v1/reach  for agents whose control this is\n\nThe fleet itself is told on loopback: kubectl port-forward, then /v1/fleet\n";
-
-const FLEET_INDEX: &str =
-    "guardprobe reporter\n\n/v1/fleet  each guard on each node, as JSON; ?guard=NAMESPACE/NAME, ?limit=N, ?after=…\n";
 
 /// The network port.
 pub(super) struct Network(pub(super) Arc<House>);
@@ -46,16 +45,71 @@ pub(super) struct Loopback(pub(super) Arc<House>);
 impl Site for Loopback {
     async fn answer(&self, asked: Asked) -> Answer {
         match asked.path.as_str() {
-            "/" => Answer::ok("text/plain; charset=utf-8", FLEET_INDEX),
-            "/v1/fleet" => match page(&asked.query) {
-                Ok(page) => Answer::ok("application/json", self.0.fleet(&page)),
+            "/" => match wanted(&asked.query) {
+                Ok(wanted) => for_people(self.0.page(|fleet, teller| page::overview(fleet, teller, &wanted))),
+                Err(wrong) => Answer::text(StatusCode::BAD_REQUEST, &wrong),
+            },
+            "/node" => self.node(&asked.query).await,
+            "/style.css" => Answer::ok("text/css; charset=utf-8", page::STYLE),
+            "/live.js" => Answer::ok("text/javascript; charset=utf-8", page::LIVE),
+            "/v1/fleet" => match rows(&asked.query) {
+                Ok(rows) => Answer::ok("application/json", self.0.fleet(&rows)),
                 Err(wrong) => Answer::text(StatusCode::BAD_REQUEST, &wrong),
             },
             "/livez" => health(self.0.alive()),
             "/readyz" => health(self.0.ready()),
-            _ => Answer::text(StatusCode::NOT_FOUND, "not found: expected /v1/fleet"),
+            _ => Answer::text(StatusCode::NOT_FOUND, "not found: expected / for people, or /v1/fleet"),
         }
     }
+}
+
+impl Loopback {
+    /// One node, with its newest round: the agent is asked for it now.
+    async fn node(&self, query: &[(String, String)]) -> Answer {
+        let value = |name: &str| query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let (Some(guard), Some(node)) = (value("guard").and_then(|guard| guard.parse::<GuardName>().ok()), value("node")) else {
+            return Answer::text(StatusCode::BAD_REQUEST, "expected ?guard=NAMESPACE/NAME&node=NAME");
+        };
+        let round = ask::last_round(self.0.agent_of(&guard, node)).await;
+        let made = self.0.page(|fleet, teller| {
+            let row = fleet.rows.iter().find(|row| row.guard == guard && row.node == node)?;
+            Some(page::node(row, &round, teller))
+        });
+        made.map_or_else(|| Answer::text(StatusCode::NOT_FOUND, "there is no such node, or no such guard"), for_people)
+    }
+}
+
+/// A page that a browser may load nothing else for.
+fn for_people(page: String) -> Answer {
+    let headers = [
+        ("content-security-policy", page::SECURITY_POLICY),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+    ];
+    let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    Answer { headers: headers.into_iter().collect(), ..Answer::ok(page::CONTENT_TYPE, page) }
+}
+
+/// Reads what is to be seen. Strict, as [`rows`].
+fn wanted(query: &[(String, String)]) -> Result<Wanted, String> {
+    let mut wanted = Wanted::default();
+    for (name, value) in query {
+        match (name.as_str(), value.as_str()) {
+            ("guard", "") => {}
+            ("guard", value) => wanted.guard = Some(value.parse().map_err(|wrong: String| format!("guard: {wrong}"))?),
+            ("find", value) => wanted.find = value.to_owned(),
+            ("show", "all") => wanted.bad = false,
+            ("show", "bad") => wanted.bad = true,
+            ("show", value) => return Err(format!("show: {value:?} is not known: expected all or bad")),
+            ("order", value) => {
+                let known = Order::ALL.into_iter().find(|(_, word, _)| *word == value);
+                wanted.order = known.ok_or_else(|| format!("order: {value:?} is not known: expected worst, since or node"))?.0;
+            }
+            ("page", value) => wanted.page = value.parse().map_err(|_| format!("page: {value:?} is no number"))?,
+            (other, _) => return Err(format!("{other:?} is not a parameter: expected guard, find, show, order or page")),
+        }
+    }
+    Ok(wanted)
 }
 
 fn health(state: Result<(), String>) -> Answer {
@@ -65,8 +119,8 @@ fn health(state: Result<(), String>) -> Answer {
     }
 }
 
-/// Reads a query. Strict, since a slip would show other rows than were asked for.
-fn page(query: &[(String, String)]) -> Result<Page, String> {
+/// Reads which rows are asked for. Strict, since a slip would show other rows than were asked for.
+fn rows(query: &[(String, String)]) -> Result<Page, String> {
     let mut page = Page { limit: names::FLEET_PAGE, ..Page::default() };
     for (name, value) in query {
         match name.as_str() {
@@ -96,7 +150,7 @@ mod tests {
     use super::*;
 
     fn read(query: &str) -> Result<Page, String> {
-        page(&form_urlencoded::parse(query.as_bytes()).into_owned().collect::<Vec<_>>())
+        rows(&form_urlencoded::parse(query.as_bytes()).into_owned().collect::<Vec<_>>())
     }
 
     #[test]
@@ -105,6 +159,19 @@ mod tests {
         assert_eq!(read(""), Ok(Page { limit: 1000, ..Page::default() }));
         let all = Page { guard: Some(guard.clone()), after: Some((guard, "n1".into())), limit: 7 };
         assert_eq!(read("guard=a/b&after=a/b/n1&limit=7"), Ok(all));
+    }
+
+    #[test]
+    fn what_is_to_be_seen_is_asked_for_in_the_address() {
+        let seen = |query: &str| wanted(&form_urlencoded::parse(query.as_bytes()).into_owned().collect::<Vec<_>>());
+        assert_eq!(seen("guard=&find=&show=all&order=worst"), Ok(Wanted::default()));
+        let all = Wanted { guard: Some("a/b".parse().unwrap()), find: "n1".into(), bad: true, order: Order::Since, page: 2 };
+        assert_eq!(seen("guard=a%2Fb&find=n1&show=bad&order=since&page=2"), Ok(all));
+        for (query, expected) in
+            [("order=best", "expected worst, since or node"), ("page=-1", "is no number"), ("q=x", "expected guard, find")]
+        {
+            assert!(seen(query).unwrap_err().contains(expected), "{query}");
+        }
     }
 
     #[test]

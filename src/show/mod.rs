@@ -8,6 +8,7 @@
 //! | [`metrics`] | the page that Prometheus reads, of agent and witness |
 //! | [`fleet_metrics`] | the same of the reporter |
 //! | [`fleet`] | the fleet, for programs |
+//! | [`page`] | the same for people: the status page |
 //! | [`notes`] | what an Event says |
 //! | [`endpoints`] | the endpoints file for agents |
 //! | [`verify`] | what `verify` says of the whole fleet: table, JSON, JUnit, Markdown |
@@ -20,6 +21,7 @@ pub mod json;
 pub mod junit;
 pub mod metrics;
 pub mod notes;
+pub mod page;
 mod rests;
 mod rows;
 pub mod table;

@@ -2,6 +2,7 @@
 use super::rows::{Columns, Hope};
 use super::text::{BOLD, FAINT, PLAIN, clean, colour, hang, paint, seconds, time};
 use super::{advice, rests, words};
+use anstream::adapter::strip_str;
 use guardprobe_core::model::report::{ClosedOpening, ControlReport, Opening, Report, TargetReport};
 
 /// The rules of `guardprobe_core::judge::finding`.
@@ -24,6 +25,11 @@ pub fn table(report: &Report, width: usize) -> String {
     page += &controls_block(report, &rows, width);
     page.push('\n');
     page + &closing(report, width)
+}
+
+/// The same without styles.
+pub fn plain(report: &Report, width: usize) -> String {
+    strip_str(&table(report, width)).to_string()
 }
 
 fn worst_first(report: &Report) -> Vec<&TargetReport> {
