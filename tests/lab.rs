@@ -33,7 +33,9 @@ fn copy(name: &str) -> PathBuf {
     fs::create_dir_all(&folder).unwrap();
     fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let copy = folder.join("guardprobe");
-    fs::copy(env!("CARGO_BIN_EXE_guardprobe"), &copy).unwrap();
+    // By another process: while this one held it open to write, a child that some other test starts would hold it too, and it could not be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_guardprobe")).arg(&copy).status().unwrap();
+    assert!(copied.success());
     copy
 }
 
