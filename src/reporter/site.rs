@@ -9,6 +9,7 @@ use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::names;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 const INDEX: &str = "guardprobe reporter\n\n/metrics   for Prometheus\n/livez     whether it works\n/readyz    whether it knows the cluster\n\
@@ -44,6 +45,12 @@ pub(super) struct Loopback(pub(super) Arc<House>);
 
 impl Site for Loopback {
     async fn answer(&self, asked: Asked) -> Answer {
+        if !is_of_this_machine(&asked.host) {
+            return Answer::text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "the fleet is told on loopback, to whoever asks for localhost or an address: not by another name, which a page from elsewhere could give this machine",
+            );
+        }
         match asked.path.as_str() {
             "/" => match wanted(&asked.query) {
                 Ok(wanted) => for_people(self.0.page(|fleet, teller| page::overview(fleet, teller, &wanted))),
@@ -61,6 +68,11 @@ impl Site for Loopback {
             _ => Answer::text(StatusCode::NOT_FOUND, "not found: expected / for people, or /v1/fleet"),
         }
     }
+}
+
+/// False for a name that somebody else's DNS may have led here: a page of theirs would read which doors are open.
+fn is_of_this_machine(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok()
 }
 
 impl Loopback {
@@ -159,6 +171,21 @@ mod tests {
         assert_eq!(read(""), Ok(Page { limit: 1000, ..Page::default() }));
         let all = Page { guard: Some(guard.clone()), after: Some((guard, "n1".into())), limit: 7 };
         assert_eq!(read("guard=a/b&after=a/b/n1&limit=7"), Ok(all));
+    }
+
+    #[test]
+    fn a_name_that_somebody_elses_dns_may_have_led_here_is_not_answered() {
+        for (host, is) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("node.localhost", true),
+            ("evil.example", false),
+            ("localhost.evil.example", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_this_machine(host), is, "{host}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ async fn exchange<T: Site>(
     drop(body);
     let answer = pin!(async {
         match head.method {
-            Method::GET | Method::HEAD => site.answer(Asked::new(&head.uri)).await,
+            Method::GET | Method::HEAD => site.answer(Asked::new(&head.uri, &head.headers)).await,
             _ => not_allowed(),
         }
     });

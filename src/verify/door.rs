@@ -91,7 +91,10 @@ pub(super) struct Door {
 
 struct Open {
     conversation: Conversation,
+    /// What the request names: on loopback a reporter answers to no other name.
     host: String,
+    /// What people are told.
+    at: String,
     /// Ends with the conversation.
     _forward: Option<Portforwarder>,
 }
@@ -147,7 +150,7 @@ impl Door {
         let request = Request::get(path).header("host", &open.host).body(Empty::new());
         let request = request.map_err(|error| Closed::Refused(error.to_string()))?;
         let asked = timeout(names::API_TIMEOUT, open.conversation.ask(request, names::FLEET_PAGE_MAX_BYTES)).await;
-        let at = open.host.clone();
+        let at = open.at.clone();
         let unreachable = |why: String| Closed::NotProven(format!("the reporter at {at} does not answer: {why}"));
         let (head, body) = match asked {
             Ok(answer) => answer.map_err(|error| unreachable(error.to_string()))?,
@@ -169,7 +172,8 @@ impl Door {
                     Err(_) => return Err(unreachable(format!("no connection within {} s", names::API_TIMEOUT.as_secs()))),
                 };
                 let conversation = Conversation::begin(stream).await.map_err(|error| unreachable(error.to_string()))?;
-                Ok(Open { conversation, host: url.authority.clone(), _forward: None })
+                let authority = url.authority.clone();
+                Ok(Open { conversation, host: authority.clone(), at: authority, _forward: None })
             }
             Way::Forward { cluster, namespace } => self.forward(cluster, namespace).await,
         }
@@ -202,7 +206,7 @@ impl Door {
             forward.map_err(|trouble| failed(&format!("no port-forward to {namespace}/{pod}"), trouble))?;
         let conversation =
             Conversation::begin(stream).await.map_err(|error| Closed::NotProven(format!("{namespace}/{pod}: {error}")))?;
-        Ok(Open { conversation, host: format!("{pod}.{namespace}"), _forward: Some(way) })
+        Ok(Open { conversation, host: "localhost".to_owned(), at: format!("{namespace}/{pod}"), _forward: Some(way) })
     }
 }
 

@@ -577,7 +577,7 @@ pub(crate) fn get_in(network: &str, address: &str, path: &str) -> std::io::Resul
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         // 1.0: so that nobody answers in chunks.
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: here\r\nConnection: close\r\n\r\n").as_bytes())?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
