@@ -1,9 +1,12 @@
 //! Flags, and their environment twins. Every command's own arguments stand beside the command.
 use crate::{agent, check, lab, reporter, verify};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use guardprobe_core::model::names;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::LazyLock;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
@@ -77,9 +80,37 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// A node in a box: watch a real guard hold, fall and come back on this machine. No cluster, no root.
     Lab(lab::LabArgs),
+    /// What a shell completes after `guardprobe`: source it, or put it where your shell looks.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the manual pages, one for each command, into a folder.
+    Man {
+        /// The folder; it is made where it is not there.
+        folder: PathBuf,
+    },
     /// One process of a lab; started by `lab` itself.
     #[command(hide = true)]
     LabRole(lab::role::RoleArgs),
+}
+
+/// Writes what a shell completes.
+pub fn completions(shell: Shell) -> ExitCode {
+    clap_complete::generate(shell, &mut Cli::command(), "guardprobe", &mut std::io::stdout());
+    ExitCode::SUCCESS
+}
+
+/// Writes the manual pages.
+pub fn man(folder: &Path) -> ExitCode {
+    let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("guardprobe man: {} cannot be written: {error}", folder.display());
+            ExitCode::from(names::EXIT_USAGE)
+        }
+    }
 }
 
 /// What kubectl calls a plugin of ours.
@@ -117,6 +148,23 @@ pub fn log_to_stderr(filter: &str, format: LogFormat) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_command_has_a_manual_page_and_is_completed() {
+        let folder = std::env::temp_dir().join(format!("gpt{}-man", std::process::id()));
+        assert_eq!(man(&folder), ExitCode::SUCCESS);
+        let page = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        assert!(page("guardprobe.1").contains("guard"), "the overview");
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            assert!(page(&format!("guardprobe-{name}.1")).contains("SYNOPSIS"), "{name}");
+        }
+        assert_eq!(man(Path::new("/dev/null/man")), ExitCode::from(names::EXIT_USAGE));
+        std::fs::remove_dir_all(folder).unwrap();
+        let mut completed = Vec::new();
+        clap_complete::generate(Shell::Bash, &mut Cli::command(), "guardprobe", &mut completed);
+        assert!(String::from_utf8(completed).unwrap().contains("--fleet-listen"));
+    }
 
     #[test]
     fn as_a_plugin_of_kubectl_it_verifies_unless_it_is_told_otherwise() {

@@ -13,6 +13,8 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Reporter(args) => reporter::run(&args),
         Command::Lab(args) => lab::run(&args),
+        Command::Completions { shell } => cli::completions(shell),
+        Command::Man { folder } => cli::man(&folder),
         Command::LabRole(args) => lab::role::run(&args),
     }
 }
