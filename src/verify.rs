@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use waiting::Waiting;
 
 /// Exit status of a program that was interrupted (128 and the number of SIGINT).
@@ -101,32 +101,44 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
     let clock = Clock::start();
     let runtime = match runtime::single() {
         Ok(runtime) => runtime,
-        Err(error) => return end(&Closed::NotProven(error.to_string())),
+        Err(error) => return end(args.output, &Closed::NotProven(error.to_string())),
     };
-    runtime.block_on(async {
+    let status = runtime.block_on(async {
         let mut signals = match Signals::catch() {
             Ok(signals) => signals,
-            Err(error) => return end(&Closed::NotProven(error.to_string())),
+            Err(error) => return end(args.output, &Closed::NotProven(error.to_string())),
         };
         tokio::select! {
             done = verify(args, &clock) => match done {
                 Ok(status) => ExitCode::from(status),
-                Err(closed) => end(&closed),
+                Err(closed) => end(args.output, &closed),
             },
             _ = signals.terminated() => {
                 eprintln!("\r\x1b[Kguardprobe verify: interrupted; nothing was left behind, and nothing is proved");
                 ExitCode::from(INTERRUPTED)
             }
         }
-    })
+    });
+    // A name that is still being looked up is nobody's any more.
+    runtime.shutdown_background();
+    status
 }
 
-fn end(closed: &Closed) -> ExitCode {
+/// Without an answer: programs get a document that says so, and people a sentence.
+fn end(output: Output, closed: &Closed) -> ExitCode {
     eprintln!("guardprobe verify: {closed}");
-    ExitCode::from(match closed {
-        Closed::Refused(_) => names::EXIT_USAGE,
+    let status = match closed {
+        Closed::Refused(_) => return ExitCode::from(names::EXIT_USAGE),
         Closed::NotProven(_) => names::EXIT_NOT_PROVEN,
-    })
+    };
+    let document = match output {
+        Output::Table => String::new(),
+        Output::Json => show::no_document(&closed.to_string()),
+        Output::Junit => show::no_junit(&closed.to_string()).unwrap_or_default(),
+        Output::Markdown => show::no_markdown(&closed.to_string()),
+    };
+    let _ = write(&document);
+    ExitCode::from(status)
 }
 
 async fn verify(args: &VerifyArgs, clock: &Clock) -> Result<u8, Closed> {
@@ -137,16 +149,23 @@ async fn verify(args: &VerifyArgs, clock: &Clock) -> Result<u8, Closed> {
     let mut door = Door::new(way);
     let mut before = None;
     loop {
-        let (question, asked) = ask(args, clock, &mut door).await?;
+        let (question, asked) = match ask(args, clock, &mut door).await {
+            Err(Closed::NotProven(why)) if args.watch => {
+                eprintln!("not proven: {why}");
+                sleep(names::VERIFY_PERIOD).await;
+                continue;
+            }
+            asked => asked?,
+        };
         let outcome = question.outcome();
         let reporter = door.reporter().to_owned();
         let told = Told { outcome: &outcome, asked, reporter: &reporter };
         // What changes while nothing happens is only when it was asked.
-        let text = print(args.output, &told);
-        let standings: Vec<_> =
-            outcome.places.iter().map(|place| (place.spot.clone(), place.answered, outcome.standing(place))).collect();
+        let standings = show::standings(&outcome);
         if before.as_ref() != Some(&standings) {
-            write(&text).map_err(|error| Closed::NotProven(format!("the result could not be written: {error}")))?;
+            let failed = |error: String| Closed::NotProven(format!("the result could not be written: {error}"));
+            let text = print(args.output, &told).map_err(|error| failed(error.to_string()))?;
+            write(&text).map_err(|error| failed(error.to_string()))?;
         }
         if !args.watch {
             return Ok(outcome.exit_status());
@@ -162,17 +181,19 @@ async fn ask(args: &VerifyArgs, clock: &Clock, door: &mut Door) -> Result<(Quest
     let left = |clock: &Clock| args.wait.saturating_sub(clock.now().up.saturating_sub(asked));
     let mut waiting = Waiting::begin();
     let first = loop {
-        let told = door.fleet().await?;
-        if told.pending.is_empty() {
-            break told.rows;
+        let why = match look(door, left(clock)).await {
+            Ok(told) if told.pending.is_empty() => break told.rows,
+            Ok(told) => {
+                format!("the reporter has just started, and does not know the cluster yet: pending: {}", told.pending.join("; "))
+            }
+            // Another replica may answer.
+            Err(Closed::NotProven(why)) => why,
+            refused => refused.map(|_| String::new())?,
+        };
+        if left(clock).is_zero() || args.wait < names::VERIFY_PERIOD || door.tried_all() {
+            return Err(Closed::NotProven(why));
         }
-        if left(clock).is_zero() {
-            return Err(Closed::NotProven(format!(
-                "the reporter does not know the cluster yet: pending: {}",
-                told.pending.join("; ")
-            )));
-        }
-        waiting.say(&format!("the reporter has just started; pending: {}", told.pending.join("; ")));
+        waiting.say(&why);
         sleep(names::VERIFY_PERIOD).await;
     };
     let scope = Scope {
@@ -184,19 +205,22 @@ async fn ask(args: &VerifyArgs, clock: &Clock, door: &mut Door) -> Result<(Quest
     is_there("guard", &scope.guards, &guards)?;
     is_there("node", &scope.nodes, &known)?;
     let mut question = Question::new(scope, args.proof, asked, first);
-    if question.progress().expected == 0 {
-        return Err(Closed::NotProven(
-            "no agents: no node owes an answer. All are excused (new, not ready) or left out, or the DaemonSet is not there: \
+    let nobody = question.nobody();
+    if question.progress().expected == 0 || !nobody.is_empty() {
+        let of = if nobody.is_empty() { String::new() } else { format!(" of {}", nobody.join(", ")) };
+        return Err(Closed::NotProven(format!(
+            "no agents{of}: no node owes an answer. All are excused (new, not ready) or left out, or the DaemonSet is not there, or selects no node: \
              kubectl get daemonset -A -l guardprobe.dev/role=agent"
-                .to_owned(),
-        ));
+        )));
     }
     loop {
         let sent = clock.now().up;
-        match door.fleet().await {
+        match look(door, left(clock)).await {
+            // A reporter that has just taken over knows of nobody yet, and says so.
+            Ok(told) if !told.pending.is_empty() => waiting.say("the reporter has just started"),
             Ok(told) => question.hear(sent, told.rows),
-            // The reporter may be rolled over meanwhile: it is asked again until the time is up.
-            Err(closed) if left(clock).is_zero() => return Err(closed),
+            // It may be rolled over meanwhile: it is asked again until the time is up, and then what was heard is told.
+            Err(closed) if left(clock).is_zero() => eprintln!("at the end the reporter did not answer any more: {closed}"),
             Err(closed) => tracing::debug!("{closed}"),
         }
         let progress = question.progress();
@@ -204,8 +228,17 @@ async fn ask(args: &VerifyArgs, clock: &Clock, door: &mut Door) -> Result<(Quest
             return Ok((question, began.wall));
         }
         waiting.progress(progress, question.waiting(), left(clock));
-        sleep(names::VERIFY_PERIOD.min(left(clock))).await;
+        // A fleet of many pages is not asked for each second.
+        sleep((names::VERIFY_PERIOD * door.pages()).min(left(clock))).await;
     }
+}
+
+/// The fleet, within the time that is left or that one call may take.
+async fn look(door: &mut Door, left: Duration) -> Result<door::Told, Closed> {
+    let most = left.max(names::API_TIMEOUT);
+    timeout(most, door.fleet())
+        .await
+        .unwrap_or_else(|_| Err(Closed::NotProven(format!("the reporter has not told its fleet within {} s", most.as_secs()))))
 }
 
 /// What was named must be there: a slip would otherwise say that nothing is wrong with nothing.
@@ -219,13 +252,13 @@ fn is_there(what: &str, named: &BTreeSet<String>, known: &BTreeSet<String>) -> R
     Err(Closed::Refused(format!("the reporter knows no {what} {}: there are {there}", missing.join(", "))))
 }
 
-fn print(output: Output, told: &Told<'_>) -> String {
-    match output {
+fn print(output: Output, told: &Told<'_>) -> Result<String, quick_junit::SerializeError> {
+    Ok(match output {
         Output::Table => show::table(told, terminal::width()),
         Output::Json => show::document(told),
-        Output::Junit => show::junit(told).unwrap_or_else(|error| error.to_string()),
+        Output::Junit => show::junit(told)?,
         Output::Markdown => show::markdown(told),
-    }
+    })
 }
 
 fn write(text: &str) -> std::io::Result<()> {

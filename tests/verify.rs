@@ -82,9 +82,12 @@ fn it_waits_for_a_round_of_each_node_that_began_after_the_question_and_exits_by_
     second.signal(Signal::SIGSTOP);
     for offset in ["-1h", "+1h"] {
         let before = ["faketime", "-f", offset];
-        let (status, said, complaint) = answer(command(&cluster, &before, &["--url", URL, "--wait", "5s"]).output().unwrap());
+        let args = ["--url", URL, "--wait", "5s"];
+        let (status, said, complaint) = answer(command(&cluster, &before, &args).output().unwrap());
         assert_eq!(status, 3, "{offset}: {said}{complaint}");
         assert!(said.contains("NOT PROVEN  default/deny  node-2"), "{said}");
+        let hour = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(if offset == "-1h" { -1 } else { 1 });
+        assert!(said.contains(&format!("asked at {}", hour.to_string().get(..15).unwrap())), "its clock is off: {said}");
     }
     second.signal(Signal::SIGCONT);
     cluster.until_row("node-2", SOON, &["covered", "imds blocked"]);
@@ -212,4 +215,30 @@ fn an_interrupted_one_says_so_and_leaves_nothing() {
     assert_eq!(waits.status(), 130);
     assert!(waits.stderr().contains("interrupted; nothing was left behind"), "{}", waits.stderr());
     agent.signal(Signal::SIGCONT);
+}
+
+#[test]
+#[ignore = "minutes: ./test slow runs it"]
+fn five_thousand_nodes_are_verified_within_a_minute() {
+    let cluster = Cluster::new();
+    let agents = cluster.simulated(5000);
+    let _reporter = cluster.reporter_under(&["prlimit", "--nofile=128:8192"]);
+    cluster.until_ready();
+    within(2 * SOON, "all are covered", || {
+        let covered = cluster.metrics().value("guardprobe_fleet_nodes", &[("state", "covered")]);
+        if covered == 5000.0 { Ok(()) } else { Err(covered.to_string()) }
+    });
+    let measured = |what: &str| {
+        let began = Instant::now();
+        let (status, said, complaint) =
+            answer(command(&cluster, &["/usr/bin/time", "-f", "peak %M KiB"], &["--url", URL]).output().unwrap());
+        let peak = complaint.lines().last().unwrap_or_default().to_owned();
+        println!("{what}: {status} after {:.1} s, {peak}", began.elapsed().as_secs_f64());
+        (status, said)
+    };
+    let (status, said) = measured("5,000 nodes, all blocked");
+    assert!(status == 0 && said.contains("5000 nodes  imds 5000 silence"), "{said}");
+    agents.breach(5000);
+    let (status, said) = measured("5,000 nodes, all open");
+    assert!(status == 1 && said.contains("on 5000 of 5000 nodes"), "{}", said.lines().last().unwrap());
 }

@@ -520,7 +520,9 @@ impl House {
         let now = self.now();
         let mut inner = self.inner();
         inner.refresh(now);
-        let view = View { time: now.wall, reporter: &self.me, leader: inner.elector.leads(now.up), pending: inner.pendings() };
+        let looked = now.up.saturating_sub(inner.looked);
+        let view =
+            View { time: now.wall, reporter: &self.me, leader: inner.elector.leads(now.up), pending: inner.pendings(), looked };
         shown::page(&inner.fleet, view, page)
     }
 
@@ -534,11 +536,14 @@ impl House {
         make(&inner.fleet, &teller)
     }
 
-    /// Where the agent is whose report counts for a node.
-    pub(super) fn agent_of(&self, guard: &GuardName, node: &str) -> Option<IpAddr> {
+    /// The agent whose report counts for a node: its name, and where it is.
+    pub(super) fn agent_of(&self, guard: &GuardName, node: &str) -> Option<(String, IpAddr)> {
         let inner = self.inner();
         let row = inner.fleet.rows.iter().find(|row| row.guard == *guard && row.node == node)?;
-        inner.known.one(&row.pod.as_ref()?.uid).filter(|seen| seen.gone.is_none())?.pod.ip
+        let pod = row.pod.as_ref()?;
+        let asked = inner.asked.contains_key(&pod.uid); // another pod may have its address
+        let seen = inner.known.one(&pod.uid).filter(|seen| seen.gone.is_none() && asked)?;
+        Some((pod.name.clone(), seen.pod.ip?))
     }
 
     /// Whether it works.

@@ -141,7 +141,7 @@ async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock) -> Result
         never = lead::lead(&cluster, &house, &namespace) => never,
         never = tick(&house) => never,
         never = network.serve_within(limits, Arc::new(site::Network(Arc::clone(&house)))) => never,
-        never = loopback.serve_within(forwarded, Arc::new(site::Loopback(Arc::clone(&house)))) => never,
+        never = loopback.serve_within(forwarded, Arc::new(site::Loopback(Arc::clone(&house), ask::Rounds::default()))) => never,
         asked = until_asked_to_end() => {
             lead::give_up(&cluster, &house, &namespace).await;
             asked

@@ -1,5 +1,5 @@
 //! What a reporter answers: on the network what anybody may know, on loopback the fleet.
-use super::ask;
+use super::ask::Rounds;
 use super::house::House;
 use crate::serve::{Answer, Asked, Site};
 use crate::show::fleet::Page;
@@ -41,7 +41,7 @@ impl Network {
 }
 
 /// The port for port-forward.
-pub(super) struct Loopback(pub(super) Arc<House>);
+pub(super) struct Loopback(pub(super) Arc<House>, pub(super) Rounds);
 
 impl Site for Loopback {
     async fn answer(&self, asked: Asked) -> Answer {
@@ -60,7 +60,7 @@ impl Site for Loopback {
             "/style.css" => Answer::ok("text/css; charset=utf-8", page::STYLE),
             "/live.js" => Answer::ok("text/javascript; charset=utf-8", page::LIVE),
             "/v1/fleet" => match rows(&asked.query) {
-                Ok(rows) => Answer::ok("application/json", self.0.fleet(&rows)),
+                Ok(rows) => for_itself(Answer::ok("application/json", self.0.fleet(&rows))),
                 Err(wrong) => Answer::text(StatusCode::BAD_REQUEST, &wrong),
             },
             "/livez" => health(self.0.alive()),
@@ -82,7 +82,7 @@ impl Loopback {
         let (Some(guard), Some(node)) = (value("guard").and_then(|guard| guard.parse::<GuardName>().ok()), value("node")) else {
             return Answer::text(StatusCode::BAD_REQUEST, "expected ?guard=NAMESPACE/NAME&node=NAME");
         };
-        let round = ask::last_round(self.0.agent_of(&guard, node)).await;
+        let round = self.1.last_round(self.0.agent_of(&guard, node), self.0.now().up).await;
         let made = self.0.page(|fleet, teller| {
             let row = fleet.rows.iter().find(|row| row.guard == guard && row.node == node)?;
             Some(page::node(row, &round, teller))
@@ -91,15 +91,27 @@ impl Loopback {
     }
 }
 
+/// How many pages a table may be asked for.
+const PAGES_MAX: usize = 10_000;
+
 /// A page that a browser may load nothing else for.
 fn for_people(page: String) -> Answer {
-    let headers = [
-        ("content-security-policy", page::SECURITY_POLICY),
+    let policy = HeaderValue::from_static(page::SECURITY_POLICY);
+    let mut answer = for_itself(Answer::ok(page::CONTENT_TYPE, page));
+    answer.headers.insert(HeaderName::from_static("content-security-policy"), policy);
+    answer
+}
+
+/// An answer that no page from elsewhere may take in.
+fn for_itself(mut answer: Answer) -> Answer {
+    for (name, value) in [
+        ("cross-origin-resource-policy", "same-origin"),
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
-    ];
-    let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-    Answer { headers: headers.into_iter().collect(), ..Answer::ok(page::CONTENT_TYPE, page) }
+    ] {
+        answer.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    answer
 }
 
 /// Reads what is to be seen. Strict, as [`rows`].
@@ -117,7 +129,10 @@ fn wanted(query: &[(String, String)]) -> Result<Wanted, String> {
                 let known = Order::ALL.into_iter().find(|(_, word, _)| *word == value);
                 wanted.order = known.ok_or_else(|| format!("order: {value:?} is not known: expected worst, since or node"))?.0;
             }
-            ("page", value) => wanted.page = value.parse().map_err(|_| format!("page: {value:?} is no number"))?,
+            ("page", value) => {
+                let read = value.parse().ok().filter(|page| *page < PAGES_MAX);
+                wanted.page = read.ok_or_else(|| format!("page: {value:?} is no number below {PAGES_MAX}"))?;
+            }
             (other, _) => return Err(format!("{other:?} is not a parameter: expected guard, find, show, order or page")),
         }
     }
@@ -195,7 +210,7 @@ mod tests {
         let all = Wanted { guard: Some("a/b".parse().unwrap()), find: "n1".into(), bad: true, order: Order::Since, page: 2 };
         assert_eq!(seen("guard=a%2Fb&find=n1&show=bad&order=since&page=2"), Ok(all));
         for (query, expected) in
-            [("order=best", "expected worst, since or node"), ("page=-1", "is no number"), ("q=x", "expected guard, find")]
+            [("order=best", "expected worst, since or node"), ("page=-1", "is no number below"), ("q=x", "expected guard, find")]
         {
             assert!(seen(query).unwrap_err().contains(expected), "{query}");
         }

@@ -6,6 +6,7 @@ use guardprobe_core::model::names;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Which rows are asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,6 +70,8 @@ pub struct View<'a> {
     pub leader: bool,
     /// What is still pending.
     pub pending: Vec<String>,
+    /// How long ago the fleet was looked at: all of it is so much older.
+    pub looked: Duration,
 }
 
 /// A page of the fleet.
@@ -90,7 +93,7 @@ pub fn page(fleet: &Fleet, view: View<'_>, page: &Page) -> String {
         pending: view.pending,
         guards: summaries(fleet),
         warnings: &fleet.warnings,
-        rows: rows.into_iter().map(shown).collect(),
+        rows: rows.into_iter().map(|row| shown(row, view.looked)).collect(),
         next,
     })
 }
@@ -113,7 +116,7 @@ fn summaries(fleet: &Fleet) -> Vec<Summary<'_>> {
     guards.into_values().collect()
 }
 
-fn shown(row: &Row) -> Shown<'_> {
+fn shown(row: &Row, looked: Duration) -> Shown<'_> {
     Shown {
         guard: &row.guard,
         node: &row.node,
@@ -124,7 +127,7 @@ fn shown(row: &Row) -> Shown<'_> {
         pod: row.pod.as_ref().map(|pod| format!("{}/{}", pod.namespace, pod.name)),
         boot: row.report.as_ref().map(|(boot, _)| boot.as_str()),
         round: row.report.as_ref().map(|(_, round)| *round),
-        age_seconds: row.age_seconds,
+        age_seconds: row.age_seconds.map(|age| age + looked.as_secs_f64()),
         round_seconds: row.round_seconds,
         targets: &row.targets,
     }

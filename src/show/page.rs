@@ -4,7 +4,7 @@ use super::text::{clean, count, time};
 use super::words;
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::{Reason, Verdict};
-use guardprobe_core::model::fleet::{Coverage, Fleet, Row, TargetRow};
+use guardprobe_core::model::fleet::{Coverage, Excuse, Fleet, Row, TargetRow};
 use guardprobe_core::model::incident::Incident;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
@@ -21,8 +21,12 @@ pub const LIVE: &str = include_str!("page/live.js");
 
 /// How many rows of the matrix are on one page.
 const ROWS: usize = 200;
-/// How many lines of what is open or unknown are told in full before the matrix.
+/// How many lines of what is open or unknown are told in full before the matrix …
 const LINES: usize = 50;
+/// … and how many of one node: what one agent invents takes no other's place.
+const LINES_OF_NODE: usize = 4;
+/// How many targets have a column.
+const COLUMNS: usize = 32;
 
 /// What of the fleet is to be seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,6 +97,8 @@ fn standing(row: &Row) -> Standing {
     match (row.coverage, worst) {
         (_, Some(Verdict::Breached)) => Standing::Open,
         (Coverage::Uncovered(_), _) => Standing::Uncovered,
+        // That the reporter has just started is nobody's excuse.
+        (Coverage::Grace(Excuse::ReporterStarting), _) => Standing::Unproven,
         (Coverage::Grace(_), _) => Standing::Grace,
         (Coverage::Excluded(_), _) => Standing::Excluded,
         (Coverage::Covered, Some(Verdict::Blocked)) => Standing::Blocked,
@@ -177,11 +183,9 @@ fn frame(says: &str, class: &str, title: &str, form: &Markup, live: &Markup, tel
                     h1 #says class=(class) aria-live="polite" { (says) }
                 }
                 (form)
-                main #live tabindex="-1" {
-                    (live)
-                    p.none { "As of " (time(teller.now)) ", by reporter " (clean(teller.reporter)) @if teller.leader { ", which writes the Events" } "." }
-                }
+                main #live tabindex="-1" { (live) }
                 footer {
+                    p #asof { "As of " (time(teller.now)) ", by reporter " (clean(teller.reporter)) @if teller.leader { ", which writes the Events" } "." }
                     p { "For programs: " a href="/v1/fleet" { "/v1/fleet" } ". This page shows which doors are open: it is for who may know that." }
                 }
             }
@@ -240,19 +244,23 @@ fn when(now: Timestamp, at: Option<Timestamp>) -> Markup {
     html! { @if let Some(at) = at { time datetime=(time(at)) { (time(at)) } " (" (ago(now, at)) ")" } @else { "not known" } }
 }
 
-fn open(rows: &[&Row], now: Timestamp) -> Markup {
-    let incident = |row: &&'_ Row| {
+fn open<'a>(rows: &[&'a Row], now: Timestamp) -> Markup {
+    let incident = |row: &&'a Row| {
         row.targets.iter().filter_map(|target| Some((target.name.clone(), target.incident.clone()?))).collect::<Vec<_>>()
     };
-    let mut all: Vec<(&Row, String, Incident)> =
-        rows.iter().flat_map(|row| incident(row).into_iter().map(|(target, incident)| (*row, target, incident))).collect();
+    let total: usize = rows.iter().map(|row| incident(row).len()).sum();
+    // One agent that says everything is open does not push the others' lines off the page.
+    let of_node = |row: &&'a Row| {
+        incident(row).into_iter().take(LINES_OF_NODE).map(|(target, incident)| (*row, target, incident)).collect::<Vec<_>>()
+    };
+    let mut all: Vec<(&Row, String, Incident)> = rows.iter().flat_map(of_node).collect();
     all.sort_by_key(|(row, _, incident)| (incident.started, row.node.clone()));
     html! {
         section aria-labelledby="open" {
             h2 #open { "Open" }
             @if all.is_empty() { p { "Nothing is known to be open." } } @else {
                 div.wide role="group" aria-label="Table of what is open" tabindex="0" { table {
-                    caption { (count(all.len(), "door")) ", open the longest first" (more(all.len())) }
+                    caption { (count(total, "door")) ", open the longest first" (more(total, all.len().min(LINES))) }
                     thead { tr { th scope="col" { "Node" } th scope="col" { "Guard" } th scope="col" { "Target" } th scope="col" { "Open since" } th scope="col" { "How far it got" } th scope="col" { "Where" } } }
                     tbody { @for (row, target, incident) in all.iter().take(LINES) {
                         tr {
@@ -270,8 +278,8 @@ fn open(rows: &[&Row], now: Timestamp) -> Markup {
     }
 }
 
-fn more(all: usize) -> String {
-    if all > LINES { format!("; {} more are in the table of all nodes", all - LINES) } else { String::new() }
+fn more(all: usize, shown: usize) -> String {
+    if all > shown { format!("; {} more are in the table of all nodes", all - shown) } else { String::new() }
 }
 
 fn unknown(rows: &[&Row], now: Timestamp) -> Markup {
@@ -289,7 +297,7 @@ fn unknown(rows: &[&Row], now: Timestamp) -> Markup {
             let means = format!("Nobody knows: {}{trouble}. {}", words::gap(gap).means, words::gap(gap).next);
             all.push(Line { row, target: "all of them", word: gap.as_str(), means, since: row.uncovered_since });
         }
-        for target in row.targets.iter().filter(|target| target.verdict == Some(Verdict::Inconclusive)) {
+        for target in row.targets.iter().filter(|target| target.verdict == Some(Verdict::Inconclusive)).take(LINES_OF_NODE) {
             let Some(reason @ Reason::Doubt(_)) = target.reason else { continue };
             let explained = words::reason(reason);
             all.push(Line {
@@ -301,13 +309,14 @@ fn unknown(rows: &[&Row], now: Timestamp) -> Markup {
             });
         }
     }
-    all.sort_by_key(|line| (line.since, line.row.node.clone()));
+    // What the reporter itself does not know stands before what agents say of themselves, with times of their own.
+    all.sort_by_cached_key(|line| (line.row.uncovered_since.is_none(), line.since, line.row.node.clone()));
     html! {
         section aria-labelledby="unknown" {
             h2 #unknown { "Unknown" }
             @if all.is_empty() { p { "Nothing that should be known is unknown." } } @else {
                 div.wide role="group" aria-label="Table of what is unknown" tabindex="0" { table {
-                    caption { "Nodes and targets of which nothing is proved, the longest first" (more(all.len())) }
+                    caption { "Nodes and targets of which nothing is proved, the longest first" (more(all.len(), all.len().min(LINES))) }
                     thead { tr { th scope="col" { "Node" } th scope="col" { "Guard" } th scope="col" { "Target" } th scope="col" { "Since" } th scope="col" { "Why" } } }
                     tbody { @for line in all.iter().take(LINES) {
                         tr {
@@ -377,13 +386,15 @@ fn matrix(rows: &[&Row], now: Timestamp, wanted: &Wanted) -> Markup {
         .filter(|row| !wanted.bad || !matches!(standing(row), Standing::Blocked | Standing::Excluded))
         .collect();
     match wanted.order {
-        Order::Worst => shown.sort_by_key(|row| (std::cmp::Reverse(standing(row)), since(row), &row.guard, &row.node)),
-        Order::Since => shown.sort_by_key(|row| (since(row).is_none(), since(row), &row.guard, &row.node)),
+        Order::Worst => shown.sort_by_cached_key(|row| (std::cmp::Reverse(standing(row)), since(row), &row.guard, &row.node)),
+        Order::Since => shown.sort_by_cached_key(|row| (since(row).is_none(), since(row), &row.guard, &row.node)),
         Order::Node => shown.sort_by_key(|row| (&row.node, &row.guard)),
     }
-    let targets: BTreeSet<&str> = rows.iter().flat_map(|row| &row.targets).map(|target| target.name.as_str()).collect();
     let (all, first) = (shown.len(), wanted.page * ROWS);
     let here: Vec<&Row> = shown.into_iter().skip(first).take(ROWS).collect();
+    let targets: BTreeSet<&str> =
+        here.iter().flat_map(|row| &row.targets).map(|target| target.name.as_str()).take(COLUMNS * ROWS).collect();
+    let targets: BTreeSet<&str> = targets.into_iter().take(COLUMNS).collect();
     html! {
         section aria-labelledby="all" {
             h2 #all { "Every node" }

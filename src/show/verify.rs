@@ -413,3 +413,49 @@ fn cell_of(text: &str) -> String {
     }
     out
 }
+
+/// How one place stands: its name, whether it has answered, the worst of it, and each target with verdict and reason.
+type Stands = (String, Answered, Option<Verdict>, Vec<(String, Verdict, String)>);
+
+/// What of an outcome is worth telling when it changes.
+pub fn standings(outcome: &Outcome) -> Vec<Stands> {
+    let targets = |place: &Verified| {
+        let all = place.row.iter().flat_map(|row| &row.targets);
+        all.map(|target| {
+            let (verdict, reason) = outcome.of_target(place, target);
+            (target.name.clone(), verdict, reason.to_owned())
+        })
+        .collect()
+    };
+    let of = |place: &Verified| {
+        (format!("{} {}", place.spot.guard, place.spot.node), place.answered, outcome.standing(place), targets(place))
+    };
+    outcome.places.iter().map(of).collect()
+}
+
+/// For programs, where there was no answer.
+pub fn no_document(why: &str) -> String {
+    let (verdict, status) = (Verdict::Inconclusive, names::EXIT_NOT_PROVEN);
+    json(
+        &serde_json::json!({"schema": names::VERIFY_SCHEMA, "verdict": verdict, "exit_status": status, "error": why, "places": []}),
+    )
+}
+
+/// For pipelines, where there was no answer: one case, which is an error.
+///
+/// # Errors
+/// As [`junit`].
+pub fn no_junit(why: &str) -> Result<String, SerializeError> {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_type("no_answer").set_message(clean(why));
+    let mut suite = TestSuite::new("guardprobe verify");
+    suite.add_test_case(TestCase::new("an answer", status));
+    let mut results = quick_junit::Report::new("guardprobe verify");
+    results.add_test_suite(suite);
+    results.to_string()
+}
+
+/// For a comment on a pull request, where there was no answer.
+pub fn no_markdown(why: &str) -> String {
+    format!("### guardprobe verify: ⚠️ not proven\n\n{}\n", cell_of(why))
+}

@@ -18,7 +18,10 @@ use tokio::time::timeout;
 /// The port of a reporter's fleet, as the chart has it.
 const FLEET_PORT: u16 = 9799;
 /// How many pages of the fleet are read: a bound, not an expectation.
-const PAGES_MAX: usize = 1000;
+const PAGES_MAX: u32 = 100;
+
+/// How many replicas are tried before it is said that none answers: as many as the chart has, and one more.
+const REPLICAS: usize = 3;
 
 /// Why nothing came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,8 +88,11 @@ pub(super) struct Door {
     way: Way,
     open: Option<Open>,
     reporter: String,
-    /// Which of the replicas is tried next.
+    /// Which of the replicas is tried next; and how many of them did not answer since one did.
     turn: usize,
+    failed: usize,
+    /// How many pages the fleet had.
+    pages: u32,
 }
 
 struct Open {
@@ -107,7 +113,17 @@ pub(super) struct Told {
 
 impl Door {
     pub(super) fn new(way: Way) -> Self {
-        Door { way, open: None, reporter: String::new(), turn: 0 }
+        Door { way, open: None, reporter: String::new(), turn: 0, failed: 0, pages: 1 }
+    }
+
+    /// How many pages the fleet had, at least one.
+    pub(super) fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// True when more replicas than are usual did not answer, one after the other.
+    pub(super) fn tried_all(&self) -> bool {
+        self.failed >= REPLICAS
     }
 
     /// The reporter that answered last.
@@ -117,29 +133,37 @@ impl Door {
 
     /// Every row, page by page.
     pub(super) async fn fleet(&mut self) -> Result<Told, Closed> {
-        let told = self.pages().await;
-        if told.is_err() {
-            self.open = None;
-            self.turn += 1;
+        let told = self.every_page().await;
+        match &told {
+            Ok(_) => self.failed = 0,
+            Err(_) => {
+                self.open = None;
+                self.turn += 1;
+                self.failed += 1;
+            }
         }
         told
     }
 
-    async fn pages(&mut self) -> Result<Told, Closed> {
-        let (mut rows, mut pending, mut after) = (Vec::new(), Vec::new(), None::<String>);
-        for _ in 0..PAGES_MAX {
+    async fn every_page(&mut self) -> Result<Told, Closed> {
+        let (mut rows, mut after) = (Vec::new(), None::<String>);
+        for read in 1..=PAGES_MAX {
             let query =
                 form_urlencoded::Serializer::new(String::new()).extend_pairs(after.iter().map(|after| ("after", after))).finish();
             let body = self.get(&format!("/v1/fleet?{query}")).await?;
             let page = fleet::page(&body).map_err(Closed::NotProven)?;
-            (self.reporter, pending) = (page.reporter, page.pending);
+            self.reporter = page.reporter;
             rows.extend(page.rows);
-            after = page.next;
-            if after.is_none() {
-                return Ok(Told { pending, rows });
+            if page.next.is_none() {
+                self.pages = read;
+                return Ok(Told { pending: page.pending, rows });
             }
+            if page.next == after {
+                break; // it leads nowhere
+            }
+            after = page.next;
         }
-        Err(Closed::NotProven(format!("the fleet has more than {PAGES_MAX} pages: {}", pending.join("; "))))
+        Err(Closed::NotProven(format!("the fleet has no end within {PAGES_MAX} pages")))
     }
 
     async fn get(&mut self, path: &str) -> Result<Bytes, Closed> {

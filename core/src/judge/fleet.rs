@@ -394,7 +394,7 @@ impl Around<'_> {
             trouble,
             pod: speaker.map(PodSeen::reference),
             age_seconds: newest.map(|newest| newest.age(self.now.up).as_secs_f64()),
-            round_seconds: newest.map(|newest| newest.heading().took().as_secs_f64()),
+            round_seconds: newest.and_then(|newest| newest.heading().took()).map(|took| took.as_secs_f64()),
             report: newest.map(|newest| (newest.heading().boot.clone(), newest.heading().round)),
             targets,
         }
@@ -435,7 +435,8 @@ impl Around<'_> {
             }
             let row = self.target(target);
             match rows.get(&row.name) {
-                Some(known) if known.verdict >= row.verdict => {}
+                // Of two that are blocked the weaker proof counts.
+                Some(known) if known.verdict > row.verdict || (known.verdict == row.verdict && proof(known) <= proof(&row)) => {}
                 _ => drop(rows.insert(row.name.clone(), row)),
             }
         }
@@ -475,6 +476,13 @@ impl Around<'_> {
         let long_known = |since: &Duration| self.now.up.saturating_sub(*since) >= names::ADDRESSES_MISSING;
         let known = self.known.endpoints.iter().filter(|(_, since)| long_known(since)).map(|(address, _)| *address);
         known.filter(|address| !tried(address)).collect()
+    }
+}
+
+fn proof(row: &TargetRow) -> Option<Attribution> {
+    match row.reason {
+        Some(Reason::Proof(proof)) => Some(proof),
+        _ => None,
     }
 }
 

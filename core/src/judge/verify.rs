@@ -35,6 +35,8 @@ pub struct Question {
     proof: Attribution,
     expected: BTreeMap<Spot, Place>,
     new: BTreeMap<Spot, ToldRow>,
+    /// Every guard that was told of.
+    guards: BTreeSet<String>,
     excluded: usize,
 }
 
@@ -59,15 +61,16 @@ impl Question {
     pub fn new(scope: Scope, proof: Attribution, asked: Duration, first: Vec<ToldRow>) -> Self {
         let first: Vec<ToldRow> = first.into_iter().filter(|row| scope.holds(&row.spot)).collect();
         let excluded = first.iter().filter(|row| row.coverage == ToldCoverage::Excluded).count();
-        let mut question = Question { scope, asked, proof, expected: BTreeMap::new(), new: BTreeMap::new(), excluded };
+        let guards = first.iter().map(|row| row.spot.guard.clone()).collect();
+        let mut question = Question { scope, asked, proof, expected: BTreeMap::new(), new: BTreeMap::new(), guards, excluded };
         for row in first {
             match row.coverage {
-                ToldCoverage::Covered | ToldCoverage::Uncovered => {
+                _ if owes_an_answer(&row) => {
                     let place = Place { fresh: false, gone: false, row };
                     question.expected.insert(place.row.spot.clone(), place);
                 }
-                ToldCoverage::Grace => drop(question.new.insert(row.spot.clone(), row)),
                 ToldCoverage::Excluded => {}
+                _ => drop(question.new.insert(row.spot.clone(), row)),
             }
         }
         question
@@ -80,7 +83,8 @@ impl Question {
             there.insert(row.spot.clone());
             let fresh = began_after(&row, self.asked, sent);
             match self.expected.get_mut(&row.spot) {
-                // What answered once has answered, and what it says later is newer.
+                // What answered once has answered: only another answer takes its place, or worse news. A reporter that took over may know less.
+                Some(place) if place.fresh && !fresh && !is_open(&row) => place.gone = false,
                 Some(place) => *place = Place { fresh: place.fresh || fresh, gone: false, row },
                 None if row.coverage != ToldCoverage::Excluded => drop(self.new.insert(row.spot.clone(), row)),
                 None => {}
@@ -101,6 +105,15 @@ impl Question {
         self.expected.iter().filter(|(_, place)| !place.gone && !place.fresh).map(|(spot, _)| spot)
     }
 
+    /// The guards that are asked about and of which no node owes an answer, and the nodes that were named and owe none: of these nothing will be proved.
+    pub fn nobody(&self) -> Vec<String> {
+        let all = self.expected.keys().chain(self.new.keys());
+        let guards: BTreeSet<&String> = all.map(|spot| &spot.guard).chain(&self.scope.guards).chain(&self.guards).collect();
+        let guards = guards.into_iter().filter(|guard| !self.expected.keys().any(|spot| spot.guard == **guard));
+        let nodes = self.scope.nodes.iter().filter(|node| !self.expected.keys().any(|spot| spot.node == **node));
+        guards.map(|guard| format!("guard {guard}")).chain(nodes.map(|node| format!("node {node}"))).collect()
+    }
+
     /// What can be said now, the worst first.
     pub fn outcome(&self) -> Outcome {
         let of = |(spot, place): (&Spot, &Place)| {
@@ -109,7 +122,7 @@ impl Question {
                 (false, true) => Answered::Fresh,
                 (false, false) => Answered::Late,
             };
-            Verified { spot: spot.clone(), answered, row: (!place.gone).then(|| place.row.clone()) }
+            Verified { spot: spot.clone(), answered, row: Some(place.row.clone()) }
         };
         let new =
             |(spot, row): (&Spot, &ToldRow)| Verified { spot: spot.clone(), answered: Answered::New, row: Some(row.clone()) };
@@ -121,13 +134,31 @@ impl Question {
     }
 }
 
-/// Whether the newest round of a row began after that moment. The row was told to somebody who asked at `sent`, so it is at least as old as it says
-/// by then.
+/// Places with an excuse of their own, and those where no agent can be, owe nothing, unless something is known to be open there. That the reporter has
+/// just started is nobody's excuse.
+fn owes_an_answer(row: &ToldRow) -> bool {
+    match row.coverage {
+        ToldCoverage::Covered | ToldCoverage::Uncovered => true,
+        ToldCoverage::Grace => row.reason.as_deref() == Some("reporter_starting") || is_open(row),
+        ToldCoverage::Excluded => is_open(row),
+    }
+}
+
+fn is_open(row: &ToldRow) -> bool {
+    row.targets.iter().any(|target| target.verdict == Verdict::Breached)
+}
+
+/// Whether the newest round of a row began after that moment. The row was told to somebody who asked at `sent`: it is as old as it says by
+/// then, or older by what its report was on the way, for which there is a margin.
 fn began_after(row: &ToldRow, asked: Duration, sent: Duration) -> bool {
     let (ToldCoverage::Covered, Some(age), Some(took)) = (row.coverage, row.age, row.took) else { return false };
     // A process that has not finished a round has none to show.
     let starting = row.targets.is_empty() || row.targets.iter().any(|target| target.reason == "starting");
-    !starting && sent.checked_sub(age).and_then(|ended| ended.checked_sub(took)).is_some_and(|began| began > asked)
+    !starting
+        && sent
+            .checked_sub(age)
+            .and_then(|ended| ended.checked_sub(took))
+            .is_some_and(|began| began > asked + names::VERIFY_MARGIN)
 }
 
 /// What is said in the end.
@@ -179,10 +210,13 @@ fn of_target<'a>(place: &Verified, target: &'a ToldTarget, proof: Attribution) -
 
 /// The worst of a place; `None` where it is not judged.
 fn standing(place: &Verified, proof: Attribution) -> Option<Verdict> {
+    let row = place.row.as_ref()?;
+    if is_open(row) {
+        return Some(Verdict::Breached);
+    }
     if matches!(place.answered, Answered::Gone | Answered::New) {
         return None;
     }
-    let row = place.row.as_ref()?;
     let targets = row.targets.iter().map(|target| of_target(place, target, proof).0).max();
     let known = if row.coverage == ToldCoverage::Covered && place.answered == Answered::Fresh {
         Verdict::Blocked

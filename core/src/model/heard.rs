@@ -34,9 +34,9 @@ pub struct Heading {
 }
 
 impl Heading {
-    /// How long its round took, as far as nobody set the clock meanwhile.
-    pub fn took(&self) -> Duration {
-        Duration::try_from(self.finished.duration_since(self.started)).unwrap_or_default()
+    /// How long its round took. `None` where its clock was set back meanwhile.
+    pub fn took(&self) -> Option<Duration> {
+        Duration::try_from(self.finished.duration_since(self.started)).ok()
     }
 }
 

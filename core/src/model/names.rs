@@ -117,6 +117,8 @@ pub const WAIT_MAX: Duration = Duration::from_secs(60);
 pub const VERIFY_PERIOD: Duration = Duration::from_secs(1);
 /// How long `verify` waits when it is not told: an agent's interval and time-out, and the half minute that a reporter may wait for an answer, twice.
 pub const VERIFY_WAIT: Duration = Duration::from_secs(120);
+/// How much later than the question a round must have begun to answer it: more than a report is usually on its way.
+pub const VERIFY_MARGIN: Duration = Duration::from_secs(1);
 /// How many bytes of a page of the fleet are read: a thousand rows have some 2 MiB, and rows of open doors are longer.
 pub const FLEET_PAGE_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// The label that the chart gives to reporters.

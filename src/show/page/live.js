@@ -4,6 +4,7 @@ const PERIOD = 2000;
 const stale = document.getElementById("stale");
 let answered = new Date();
 async function look() {
+  if (document.hidden) return void setTimeout(look, PERIOD); // nobody looks
   try {
     const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(10000) });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
@@ -19,12 +20,15 @@ async function look() {
     if (said.textContent !== says.textContent) said.textContent = says.textContent;
     said.className = says.className;
     document.title = page.title;
+    document.getElementById("asof").textContent = page.getElementById("asof").textContent;
     answered = new Date();
     stale.hidden = true;
   } catch (why) {
     stale.textContent = `The reporter has not answered since ${answered.toLocaleTimeString()} (${why.message}): what you see is old, and says nothing of now.`;
     stale.hidden = false;
-    document.getElementById("says").className = "doubt"; // whatever it said was good, it says no more
+    // Whatever it said, it says no more.
+    const says = document.getElementById("says");
+    [says.className, says.textContent, document.title] = ["doubt", "Not known: the reporter does not answer", "Not known – guardprobe"];
   }
   setTimeout(look, PERIOD);
 }

@@ -54,8 +54,9 @@ fn a_round_that_began_before_the_question_never_answers_it() {
     // Looked at however late, the same round is as much older.
     question.hear(s(50.0), vec![blocked("n1", 43.0)]);
     assert_eq!(question.progress(), Progress { expected: 1, answered: 0 });
-    // It ended after the question, and began before it.
+    // It ended after the question, and began before it, or so shortly after that who knows.
     question.hear(s(20.0), vec![blocked("n1", 9.0)]);
+    question.hear(s(20.0), vec![blocked("n1", 7.5)]);
     assert_eq!(standings(&question), ["n1 late inconclusive"]);
     question.hear(s(30.0), vec![blocked("n1", 3.0)]);
     assert_eq!(standings(&question), ["n1 fresh blocked"]);
@@ -88,11 +89,15 @@ fn who_vanishes_is_listed_and_who_is_new_is_not_judged() {
     ];
     let mut question = question(first);
     let open = || vec![target(Verdict::Breached, "answered")];
-    question.hear(s(30.0), vec![blocked("n1", 1.0), row("n3", 1.0, open()), row("n5", 1.0, open())]);
+    question.hear(s(30.0), vec![blocked("n1", 1.0), blocked("n3", 1.0), blocked("n5", 1.0)]);
     assert_eq!(question.progress(), Progress { expected: 1, answered: 1 });
     assert_eq!(standings(&question), ["n1 fresh blocked", "n2 gone -", "n3 new -", "n5 new -"]);
     let outcome = question.outcome();
     assert_eq!((outcome.exit_status(), outcome.excluded), (0, 1));
+    // What is open is open, whoever it is.
+    let mut with_news = question.clone();
+    with_news.hear(s(35.0), vec![blocked("n1", 1.0), row("n3", 1.0, open())]);
+    assert_eq!(with_news.outcome().exit_status(), 1);
     // It was away for a moment.
     question.hear(s(40.0), vec![blocked("n1", 1.0), blocked("n2", 20.0)]);
     assert_eq!(standings(&question), ["n1 fresh blocked", "n2 fresh blocked"].map(str::to_owned));
@@ -148,4 +153,34 @@ fn only_what_is_asked_about_counts() {
     let other = ToldRow { spot: Spot { guard: "d/other".into(), node: "n2".into() }, ..blocked("n2", 1.0) };
     question.hear(s(30.0), vec![row("n1", 1.0, vec![target(Verdict::Breached, "answered")]), blocked("n2", 1.0), other]);
     assert_eq!(standings(&question), ["n2 fresh blocked"]);
+}
+
+#[test]
+fn what_a_starting_reporter_excuses_owes_an_answer_all_the_same() {
+    let starting = ToldRow { reason: Some("reporter_starting".into()), ..with(ToldCoverage::Grace, row("n2", 1.0, vec![])) };
+    let mut question = question(vec![blocked("n1", 1.0), starting.clone()]);
+    question.hear(s(30.0), vec![blocked("n1", 1.0), starting]);
+    assert_eq!(standings(&question), ["n2 late inconclusive", "n1 fresh blocked"]);
+    assert_eq!(question.outcome().exit_status(), 3);
+}
+
+#[test]
+fn a_reporter_that_takes_over_and_knows_less_takes_nothing_back() {
+    let mut question = question(vec![blocked("n1", 1.0)]);
+    question.hear(s(30.0), vec![row("n1", 1.0, vec![target(Verdict::Breached, "answered")])]);
+    question.hear(s(31.0), vec![blocked("n1", 60.0)]);
+    assert_eq!(standings(&question), ["n1 fresh breached"]);
+    // Another answer does.
+    question.hear(s(60.0), vec![blocked("n1", 1.0)]);
+    assert_eq!(standings(&question), ["n1 fresh blocked"]);
+}
+
+#[test]
+fn a_guard_or_a_named_node_of_which_nobody_owes_an_answer_is_named() {
+    let elsewhere =
+        with(ToldCoverage::Excluded, ToldRow { spot: Spot { guard: "d/h".into(), node: "n1".into() }, ..row("n1", 1.0, vec![]) });
+    let scope = Scope { nodes: ["n1".to_owned(), "n2".to_owned()].into(), ..Scope::default() };
+    let first = vec![blocked("n1", 1.0), elsewhere, with(ToldCoverage::Grace, row("n2", 1.0, vec![]))];
+    let question = Question::new(scope, Attribution::Weak, s(10.0), first);
+    assert_eq!(question.nobody(), ["guard d/h", "node n2"]);
 }
