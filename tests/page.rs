@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test looks at the clock")]
 mod common;
 
-use common::cluster::{Cluster, GUARD, Process};
+use common::cluster::{Cluster, Process};
 use common::facts::within;
 use serde_json::Value;
 use std::fs;
@@ -89,19 +89,12 @@ fn picture(browser: &mut Browser, name: &str) {
     }
 }
 
-fn reporter(cluster: &Cluster) -> Process {
-    let settings = format!("guards:\n  - {{name: {GUARD}, labels: {{}}}}\nstale: 6s\ngrace: 5s\n");
-    let reporter = cluster.reporter_as("reporter-1", &["-c", &cluster.file("reporter.yaml", &settings)]);
-    cluster.until_ready();
-    reporter
-}
-
 #[test]
 fn a_person_sees_a_breach_without_reloading_and_what_it_rests_on() {
     let cluster = Cluster::new();
     let nodes = [1, 2, 3].map(|nth| cluster.node(nth));
     let mut agents: Vec<Option<Process>> = nodes.iter().map(|node| Some(node.agent())).collect();
-    let mut reporter = Some(reporter(&cluster));
+    let mut reporter = Some(cluster.quick_reporter());
     for node in &nodes {
         cluster.until_row(&node.name(), SOON, &["covered", "imds blocked"]);
     }
@@ -198,7 +191,7 @@ fn what_a_hostile_agent_says_is_text_and_nothing_else() {
             let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         }
     });
-    let _reporter = reporter(&cluster);
+    let _reporter = cluster.quick_reporter();
     within(SOON, "the agent is heard", || {
         let row = cluster.row("node-1");
         if row.first().is_some_and(|first| first == "covered") { Ok(()) } else { Err(format!("{row:?}")) }

@@ -33,20 +33,12 @@ fn answer(output: Output) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
-/// A reporter that hears of each round of a quick agent soon, and whose nodes, which are new, are excused for five seconds only.
-fn reporter(cluster: &Cluster) -> Process {
-    let settings = format!("guards:\n  - {{name: {GUARD}, labels: {{}}}}\nstale: 6s\ngrace: 5s\n");
-    let reporter = cluster.reporter_as("reporter-1", &["-c", &cluster.file("reporter.yaml", &settings)]);
-    cluster.until_ready();
-    reporter
-}
-
 #[test]
 fn it_waits_for_a_round_of_each_node_that_began_after_the_question_and_exits_by_the_worst() {
     let cluster = Cluster::new();
     let [one, two] = [1, 2].map(|nth| cluster.node(nth));
     let (_first, second) = (one.agent(), two.agent());
-    let _reporter = reporter(&cluster);
+    let _reporter = cluster.quick_reporter();
     for node in ["node-1", "node-2"] {
         cluster.until_row(node, SOON, &["covered", "imds blocked"]);
     }
@@ -188,7 +180,7 @@ fn what_stands_in_the_way_is_said_with_what_helps() {
     cluster.kubectl(&["delete", "pod", "-n", "guardprobe", "reporter-1", "--grace-period=0", "--force"]);
     cluster.kubectl(&["delete", "node", "bare-0000"]);
 
-    let _reporter = reporter(&cluster);
+    let _reporter = cluster.quick_reporter();
     let (status, _, complaint) = verify(&cluster, &["--url", "http://127.0.0.1:9798"]);
     assert!(status == 3 && complaint.contains("expected a reporter's fleet port (9799)"), "{complaint}");
     let (status, _, complaint) = verify(&cluster, &["--url", URL]);
@@ -205,7 +197,7 @@ fn an_interrupted_one_says_so_and_leaves_nothing() {
     let cluster = Cluster::new();
     let node = cluster.node(1);
     let agent = node.agent();
-    let _reporter = reporter(&cluster);
+    let _reporter = cluster.quick_reporter();
     cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
     agent.signal(Signal::SIGSTOP);
     let mut waits = Process::start(&mut command(&cluster, &[], &["--url", URL]));

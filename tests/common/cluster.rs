@@ -453,6 +453,14 @@ impl Cluster {
         reporter
     }
 
+    /// One that hears of each round of a quick agent soon, and whose nodes, which are new, are excused for five seconds only.
+    pub(crate) fn quick_reporter(&self) -> Process {
+        let settings = format!("guards:\n  - {{name: {GUARD}, labels: {{}}}}\nstale: 6s\ngrace: 5s\n");
+        let reporter = self.reporter_as("reporter-1", &["-c", &self.file("reporter.yaml", &settings)]);
+        self.until_ready();
+        reporter
+    }
+
     /// A reporter of that name; it may not listen yet.
     pub(crate) fn reporter_as(&self, name: &str, args: &[&str]) -> Process {
         self.reporter_by(name, &[], args)
