@@ -147,11 +147,15 @@ async fn verify(args: &VerifyArgs, clock: &Clock) -> Result<u8, Closed> {
         None => Way::find(&args.namespace, args.context.as_deref()).await?,
     };
     let mut door = Door::new(way);
-    let mut before = None;
+    let (mut before, mut without) = (None, String::new());
     loop {
         let (question, asked) = match ask(args, clock, &mut door).await {
             Err(Closed::NotProven(why)) if args.watch => {
-                eprintln!("not proven: {why}");
+                // Each is told once, and what is known afterwards is told again.
+                if without != why {
+                    eprintln!("not proven: {why}");
+                }
+                (before, without) = (None, why);
                 sleep(names::VERIFY_PERIOD).await;
                 continue;
             }
@@ -170,7 +174,7 @@ async fn verify(args: &VerifyArgs, clock: &Clock) -> Result<u8, Closed> {
         if !args.watch {
             return Ok(outcome.exit_status());
         }
-        before = Some(standings);
+        (before, without) = (Some(standings), String::new());
         sleep(names::VERIFY_PERIOD).await;
     }
 }

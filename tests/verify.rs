@@ -210,6 +210,34 @@ fn an_interrupted_one_says_so_and_leaves_nothing() {
 }
 
 #[test]
+fn who_watches_is_told_of_each_change_and_of_a_reporter_that_is_away() {
+    let cluster = Cluster::new();
+    let node = cluster.node(1);
+    let _agent = node.agent();
+    let mut reporter = cluster.quick_reporter();
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    let watch = Process::start(&mut command(&cluster, &[], &["--url", URL, "--watch"]));
+    let answers = || -> Vec<String> {
+        let said = watch.stdout();
+        let last = said.lines().filter(|line| line.starts_with("BLOCKED  ") || line.starts_with("BREACHED  P"));
+        last.map(|line| line.split_once(' ').unwrap().0.to_owned()).collect()
+    };
+    let until = |expected: &[&str]| {
+        within(SOON, &expected.join(", "), || if answers() == expected { Ok(()) } else { Err(watch.stdout() + &watch.stderr()) });
+    };
+    until(&["BLOCKED"]);
+    node.unguard();
+    until(&["BLOCKED", "BREACHED"]);
+    node.guard();
+    until(&["BLOCKED", "BREACHED", "BLOCKED"]);
+    reporter.kill();
+    watch.until_said("not proven: nobody answers at 127.0.0.1:9799");
+    let _another = cluster.quick_reporter();
+    until(&["BLOCKED", "BREACHED", "BLOCKED", "BLOCKED"]);
+    assert_eq!(watch.stderr().matches("not proven: nobody answers").count(), 1, "{}", watch.stderr());
+}
+
+#[test]
 #[ignore = "minutes: ./test slow runs it"]
 fn five_thousand_nodes_are_verified_within_a_minute() {
     let cluster = Cluster::new();

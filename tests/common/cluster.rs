@@ -744,6 +744,10 @@ impl Process {
         self.stderr.lock().unwrap().join("\n")
     }
 
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().join("\n")
+    }
+
     /// The lines of standard output, as JSON.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.stdout.lock().unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
