@@ -20,8 +20,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+const AFTER: &str = "\
+Examples:
+  In any pod: are IMDS and the Kubernetes API blocked from here?
+      guardprobe check
+  The same, and wait a minute for a policy that is still on its way:
+      guardprobe check --wait 60s
+  The targets of a configuration, as test cases:
+      guardprobe check -c guardprobe.yaml -o junit
+  One address:
+      guardprobe check --target vault=10.0.0.5:8200
+
+Exit status: 0 all blocked, 1 breached, 2 usage or configuration, 3 not proven.";
+
 /// Arguments of `check`.
 #[derive(Debug, Args)]
+#[command(after_help = AFTER)]
 pub struct CheckArgs {
     /// Configuration file; without one the targets are imds and kube-api, with what a pod finds around itself.
     #[arg(short, long, value_name = "FILE", env = "GUARDPROBE_CONFIG")]

@@ -81,11 +81,15 @@ pub enum Command {
     /// A node in a box: watch a real guard hold, fall and come back on this machine. No cluster, no root.
     Lab(lab::LabArgs),
     /// What a shell completes after `guardprobe`: source it, or put it where your shell looks.
+    #[command(
+        after_help = "Example, for bash:\n  guardprobe completions bash > ~/.local/share/bash-completion/completions/guardprobe"
+    )]
     Completions {
         /// Which shell.
         shell: Shell,
     },
     /// Write the manual pages, one for each command, into a folder.
+    #[command(after_help = "Example:\n  guardprobe man ~/.local/share/man/man1 && man guardprobe-verify")]
     Man {
         /// The folder; it is made where it is not there.
         folder: PathBuf,

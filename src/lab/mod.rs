@@ -39,9 +39,24 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::process::{ExitCode, Stdio};
 
+const AFTER: &str = "\
+Examples:
+  The story, step by step with Enter, or all at once:
+      guardprobe lab
+      guardprobe lab --once
+  The agent keeps running, here and from a second terminal:
+      guardprobe lab --hold
+      curl http://127.0.0.1:9797/metrics
+      guardprobe lab guard off
+  What the catalogue has, and one situation of it:
+      guardprobe lab --list
+      guardprobe lab --scenario hop-limit
+
+Exit status: 0 when every verdict was the expected one, 1 when one was not, 2 usage, or this machine forbids it: it says which setting allows it.";
+
 /// Arguments of `lab`.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, after_help = AFTER)]
 pub struct LabArgs {
     /// Do not wait for Enter between the steps, for scripts.
     #[arg(long)]
