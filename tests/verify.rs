@@ -55,12 +55,12 @@ fn it_waits_for_a_round_of_each_node_that_began_after_the_question_and_exits_by_
 
     // A node that answers late is waited for: its agent stands still, and goes on.
     second.signal(Signal::SIGSTOP);
-    let mut waits = command(&cluster, &[], &["--url", URL, "--wait", "1m", "-o", "json"]);
-    let waits = std::thread::spawn(move || waits.output().unwrap());
-    std::thread::sleep(Duration::from_secs(5));
-    assert!(!waits.is_finished(), "it waits for node-2");
+    let mut waits = Process::start(&mut command(&cluster, &[], &["--url", URL, "--wait", "1m", "-o", "json"]));
+    waits.until_said("1 of 2 have answered; waiting for node-2");
+    assert_eq!(waits.ended(), None, "it waits for node-2");
     second.signal(Signal::SIGCONT);
-    let (status, said, complaint) = answer(waits.join().unwrap());
+    let status = within(SOON, "it ends", || waits.ended().ok_or_else(|| "it runs".to_owned()));
+    let (said, complaint) = (waits.stdout(), waits.stderr());
     assert_eq!(status, 0, "{said}{complaint}");
     assert!(complaint.contains("of 2 have answered; waiting for"), "{complaint}");
     let document: Value = serde_json::from_str(&said).unwrap();

@@ -5,7 +5,6 @@ use super::words;
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::{Reason, Verdict};
 use guardprobe_core::model::fleet::{Coverage, Excuse, Fleet, Row, TargetRow};
-use guardprobe_core::model::incident::Incident;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
@@ -245,16 +244,12 @@ fn when(now: Timestamp, at: Option<Timestamp>) -> Markup {
 }
 
 fn open<'a>(rows: &[&'a Row], now: Timestamp) -> Markup {
-    let incident = |row: &&'a Row| {
-        row.targets.iter().filter_map(|target| Some((target.name.clone(), target.incident.clone()?))).collect::<Vec<_>>()
-    };
-    let total: usize = rows.iter().map(|row| incident(row).len()).sum();
+    let incidents =
+        |row: &'a Row| row.targets.iter().filter_map(move |target| Some((row, &target.name, target.incident.as_ref()?)));
+    let total = rows.iter().flat_map(|row| incidents(row)).count();
     // One agent that says everything is open does not push the others' lines off the page.
-    let of_node = |row: &&'a Row| {
-        incident(row).into_iter().take(LINES_OF_NODE).map(|(target, incident)| (*row, target, incident)).collect::<Vec<_>>()
-    };
-    let mut all: Vec<(&Row, String, Incident)> = rows.iter().flat_map(of_node).collect();
-    all.sort_by_key(|(row, _, incident)| (incident.started, row.node.clone()));
+    let mut all: Vec<_> = rows.iter().flat_map(|row| incidents(row).take(LINES_OF_NODE)).collect();
+    all.sort_by_key(|(row, _, incident)| (incident.started, &row.node));
     html! {
         section aria-labelledby="open" {
             h2 #open { "Open" }
