@@ -3,8 +3,10 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `door` | the ways to a reporter: a URL, or a port-forward |
+//! | `open` | the status page, in a browser |
 //! | `waiting` | what a person sees meanwhile |
 mod door;
+mod open;
 mod waiting;
 
 use crate::process::clock::Clock;
@@ -40,6 +42,8 @@ Examples:
       guardprobe verify --node ip-10-0-1-23.ec2.internal --proof witnessed
   A reporter that is reachable otherwise, such as through a port-forward of your own:
       guardprobe verify --url http://127.0.0.1:9799
+  The status page, in a browser:
+      guardprobe verify --open
   As a plugin of kubectl (a link named kubectl-guardprobe to this program, on the PATH):
       kubectl guardprobe
 
@@ -69,6 +73,9 @@ pub struct VerifyArgs {
     /// Ask again and again, and print whenever the answer is another one, until Ctrl-C.
     #[arg(long)]
     pub watch: bool,
+    /// Instead of verifying: show the reporter's status page in a browser, by a port-forward that lasts until Ctrl-C.
+    #[arg(long, conflicts_with_all = ["watch", "guard", "node"])]
+    pub open: bool,
     /// Where a reporter tells its fleet, instead of a port-forward: http://HOST:PORT.
     #[arg(long, value_name = "URL", env = "GUARDPROBE_URL", value_parser = door::url)]
     pub url: Option<door::Url>,
@@ -114,6 +121,9 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
                 Err(closed) => end(args.output, &closed),
             },
             _ = signals.terminated() => {
+                if args.open {
+                    return ExitCode::SUCCESS;
+                }
                 eprintln!("\r\x1b[Kguardprobe verify: interrupted; nothing was left behind, and nothing is proved");
                 ExitCode::from(INTERRUPTED)
             }
@@ -146,6 +156,9 @@ async fn verify(args: &VerifyArgs, clock: &Clock) -> Result<u8, Closed> {
         Some(url) => Way::Url(url.clone()),
         None => Way::find(&args.namespace, args.context.as_deref()).await?,
     };
+    if args.open {
+        return open::page(way).await.map(|()| names::EXIT_BLOCKED);
+    }
     let mut door = Door::new(way);
     let (mut before, mut without) = (None, String::new());
     loop {

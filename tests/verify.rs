@@ -5,7 +5,7 @@ mod common;
 
 use common::cluster::{API, Cluster, GUARD, Process, QUICK};
 use common::facts::within;
-use common::own_namespace;
+use common::{documented_permissions, own_namespace};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::process::{Command, Output};
@@ -108,13 +108,6 @@ fn it_waits_for_a_round_of_each_node_that_began_after_the_question_and_exits_by_
     cluster.until_row("node-2", SOON, &["covered", "imds blocked"]);
     let (status, said, _) = verify(&cluster, &["--url", URL, "--proof", "witnessed"]);
     assert!(status == 3 && said.contains("unproved"), "{said}");
-}
-
-/// The manifest of docs/verify.md.
-fn documented_permissions() -> String {
-    let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify.md")).unwrap();
-    let block = page.split("```yaml\n").find(|block| block.starts_with("# verify-rbac.yaml")).unwrap();
-    block.split("\n```").next().unwrap().to_owned()
 }
 
 /// The object of a reporter's pod that is ready, on a node that nobody runs.

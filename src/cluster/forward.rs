@@ -52,11 +52,13 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
+    let answered = |status: &dyn std::fmt::Display| format!("the API server answered {status} to the port-forward");
     match timeout(names::API_TIMEOUT, call).await {
-        Ok(Err(kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status))))
-            if status == 403 || status == 401 =>
-        {
-            Err(Trouble::Forbidden(format!("the API server answered {status} to the port-forward")))
+        Ok(Err(kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)))) if status == 403 => {
+            Err(Trouble::Forbidden(answered(&status)))
+        }
+        Ok(Err(kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)))) if status == 401 => {
+            Err(Trouble::Unauthenticated(answered(&status)))
         }
         Ok(answer) => answer.map_err(Trouble::from),
         Err(_) => Err(Trouble::Unreachable(format!("not within {} s", names::API_TIMEOUT.as_secs()))),

@@ -138,6 +138,8 @@ impl Cluster {
 pub enum Trouble {
     /// We may not do that; what it needs.
     Forbidden(String),
+    /// The API server does not know who asks: credentials that are expired, or of an account that is gone.
+    Unauthenticated(String),
     /// It is not there.
     Missing,
     /// It is there already, or has changed meanwhile.
@@ -154,6 +156,7 @@ impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Trouble::Forbidden(message) => write!(f, "forbidden: {message}"),
+            Trouble::Unauthenticated(message) => write!(f, "not known to the API server: {message}"),
             Trouble::Missing => f.write_str("not found"),
             Trouble::Conflict => f.write_str("conflict"),
             Trouble::Invalid(message) => write!(f, "refused: {message}"),
@@ -175,7 +178,8 @@ impl From<kube::Error> for Trouble {
 impl From<Box<kube::core::Status>> for Trouble {
     fn from(status: Box<kube::core::Status>) -> Self {
         match status.code {
-            401 | 403 => Trouble::Forbidden(status.message.clone()),
+            401 => Trouble::Unauthenticated(status.message.clone()),
+            403 => Trouble::Forbidden(status.message.clone()),
             404 => Trouble::Missing,
             409 => Trouble::Conflict,
             429 => Trouble::Busy(status.details.as_ref().map_or(1, |details| details.retry_after_seconds.max(1))),

@@ -685,6 +685,7 @@ fn advice(trouble: &Trouble) -> &'static str {
         Trouble::Forbidden(_) => {
             "; the permissions that a reporter needs are those of the chart (rbac.yaml); it goes on with the rest"
         }
+        Trouble::Unauthenticated(_) => "; is the token expired, or its ServiceAccount gone? Agents are asked all the same",
         Trouble::Unreachable(_) | Trouble::Busy(_) => "; agents are asked all the same",
         _ => "",
     }

@@ -48,7 +48,7 @@ fn pause(trouble: &Trouble, rest: Duration) -> Duration {
     match trouble {
         Trouble::Missing | Trouble::Conflict | Trouble::Invalid(_) => Duration::ZERO,
         Trouble::Busy(seconds) => Duration::from_secs((*seconds).into()).min(BUSY_MAX),
-        Trouble::Forbidden(_) | Trouble::Unreachable(_) => rest,
+        Trouble::Forbidden(_) | Trouble::Unauthenticated(_) | Trouble::Unreachable(_) => rest,
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The port of a reporter's fleet, as the chart has it.
-const FLEET_PORT: u16 = 9799;
+pub(super) const FLEET_PORT: u16 = 9799;
 /// How many pages of the fleet are read: a bound, not an expectation.
 const PAGES_MAX: u32 = 100;
 
@@ -73,6 +73,12 @@ pub(super) enum Way {
     Forward { cluster: Cluster, namespace: String },
 }
 
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}/", self.authority)
+    }
+}
+
 impl Way {
     /// By the kubeconfig in force, or the service account of this pod.
     pub(super) async fn find(namespace: &str, context: Option<&str>) -> Result<Self, Closed> {
@@ -124,6 +130,22 @@ impl Door {
     /// True when more replicas than are usual did not answer, one after the other.
     pub(super) fn tried_all(&self) -> bool {
         self.failed >= REPLICAS
+    }
+
+    /// Where it leads by a URL.
+    pub(super) fn url(&self) -> Option<&Url> {
+        match &self.way {
+            Way::Url(url) => Some(url),
+            Way::Forward { .. } => None,
+        }
+    }
+
+    /// What is needed for more port-forwards, where it is one.
+    pub(super) fn into_forward(self) -> Option<(Cluster, String)> {
+        match self.way {
+            Way::Url(_) => None,
+            Way::Forward { cluster, namespace } => Some((cluster, namespace)),
+        }
     }
 
     /// The reporter that answered last.
@@ -199,39 +221,45 @@ impl Door {
                 let authority = url.authority.clone();
                 Ok(Open { conversation, host: authority.clone(), at: authority, _forward: None })
             }
-            Way::Forward { cluster, namespace } => self.forward(cluster, namespace).await,
+            Way::Forward { cluster, namespace } => {
+                let (at, Forwarded { stream, way }) = forward(cluster, namespace, self.turn).await?;
+                let conversation =
+                    Conversation::begin(stream).await.map_err(|error| Closed::NotProven(format!("{at}: {error}")))?;
+                Ok(Open { conversation, host: "localhost".to_owned(), at, _forward: Some(way) })
+            }
         }
     }
+}
 
-    async fn forward(&self, cluster: &Cluster, namespace: &str) -> Result<Open, Closed> {
-        let failed = |what: &str, trouble: Trouble| match trouble {
-            Trouble::Forbidden(why) => Closed::Refused(format!(
-                "not permitted: {why}. It needs list of pods, and get and create of pods/portforward, in namespace {namespace}: kubectl auth can-i get pods/portforward -n {namespace}"
-            )),
-            other => Closed::NotProven(format!("{what}: {other}")),
+/// A stream to the fleet port of a ready reporter, which one by turns; and what people are told of where it leads.
+pub(super) async fn forward(cluster: &Cluster, namespace: &str, turn: usize) -> Result<(String, Forwarded), Closed> {
+    let failed = |what: &str, trouble: Trouble| match trouble {
+        Trouble::Forbidden(why) => Closed::Refused(format!(
+            "not permitted: {why}. It needs list of pods, and get and create of pods/portforward, in namespace {namespace}: kubectl auth can-i get pods/portforward -n {namespace}"
+        )),
+        Trouble::Unauthenticated(why) => Closed::Refused(format!(
+            "the API server does not accept these credentials ({why}): are they expired? kubectl get pods -n {namespace} asks with the same"
+        )),
+        other => Closed::NotProven(format!("{what}: {other}")),
+    };
+    let (ready, others) =
+        cluster.reporters(namespace).await.map_err(|trouble| failed("the reporters could not be listed", trouble))?;
+    let Some(pod) = ready.get(turn % ready.len().max(1)) else {
+        let why = match others {
+            0 => format!(
+                "no reporter in namespace {namespace} (pods with the label {}): is it installed there, or elsewhere (--namespace)?",
+                names::REPORTER_SELECTOR
+            ),
+            _ => format!(
+                "no reporter in namespace {namespace} is ready ({others} are not): kubectl describe pods -n {namespace} -l {}",
+                names::REPORTER_SELECTOR
+            ),
         };
-        let (ready, others) =
-            cluster.reporters(namespace).await.map_err(|trouble| failed("the reporters could not be listed", trouble))?;
-        let Some(pod) = ready.get(self.turn % ready.len().max(1)) else {
-            let why = match others {
-                0 => format!(
-                    "no reporter in namespace {namespace} (pods with the label {}): is it installed there, or elsewhere (--namespace)?",
-                    names::REPORTER_SELECTOR
-                ),
-                _ => format!(
-                    "no reporter in namespace {namespace} is ready ({others} are not): kubectl describe pods -n {namespace} -l {}",
-                    names::REPORTER_SELECTOR
-                ),
-            };
-            return Err(Closed::NotProven(why));
-        };
-        let forward = cluster.forward(namespace, pod, FLEET_PORT).await;
-        let Forwarded { stream, way } =
-            forward.map_err(|trouble| failed(&format!("no port-forward to {namespace}/{pod}"), trouble))?;
-        let conversation =
-            Conversation::begin(stream).await.map_err(|error| Closed::NotProven(format!("{namespace}/{pod}: {error}")))?;
-        Ok(Open { conversation, host: "localhost".to_owned(), at: format!("{namespace}/{pod}"), _forward: Some(way) })
-    }
+        return Err(Closed::NotProven(why));
+    };
+    let at = format!("{namespace}/{pod}");
+    let forwarded = cluster.forward(namespace, pod, FLEET_PORT).await;
+    Ok((at.clone(), forwarded.map_err(|trouble| failed(&format!("no port-forward to {at}"), trouble))?))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! A release from its beginning to its end: installed by the real Helm, its pods made by the real controllers and run as their objects say,
 //! with the rendered ServiceAccount and permissions; tested, upgraded, uninstalled.
-use crate::common::cluster::{Cluster, get_in, tool};
-use crate::common::helm::chart;
+use crate::common::cluster::{Cluster, get_in};
+use crate::common::helm::{chart, helm_in};
 use crate::common::kubelet::Kubelet;
 use serde_json::{Value, json};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -39,11 +39,7 @@ fn prepare(cluster: &Cluster) {
 }
 
 fn helm(cluster: &Cluster, args: &[&str]) -> Child {
-    let mut command = Command::new("ip");
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &cluster.folder);
-    command.env("KUBECONFIG", cluster.folder.join("admin.conf"));
-    command.args(["netns", "exec", &cluster.hub()]).arg(tool("helm")).args(args).args(["--namespace", "guardprobe"]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    helm_in(cluster, args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Lets the kubelets work until Helm has ended, and gives what it printed, and whether it was content.

@@ -35,6 +35,10 @@ pub(crate) const GUARD: &str = "default/deny";
 /// Rounds as quick as the configuration allows, with sentinels four times a second.
 pub(crate) const QUICK: &str = "interval: 1500ms\ntimeout: 1100ms\nsentinel: 250ms\nstartup: 0s\n";
 
+const WORKLOADS: &str = ",daemonset-controller,deployment-controller,replicaset-controller,garbage-collector-controller";
+const WORKLOADS_ON_NODES: &str =
+    ",daemonset-controller,deployment-controller,replicaset-controller,garbage-collector-controller,node-lifecycle-controller";
+
 /// A cluster, torn down when dropped.
 pub(crate) struct Cluster {
     name: String,
@@ -75,8 +79,16 @@ impl Cluster {
 
     /// With nothing of ours in it, and with the controllers that make pods of DaemonSets and Deployments.
     pub(crate) fn with_controllers() -> Self {
-        let more = ",daemonset-controller,deployment-controller,replicaset-controller,garbage-collector-controller";
-        Cluster::build(&[], more, |_| {})
+        Cluster::build(&[], WORKLOADS, |_| {})
+    }
+
+    /// The same with a scheduler, and with what a real node needs.
+    pub(crate) fn with_scheduler() -> Self {
+        let cluster = Cluster::build(&["--kubelet-preferred-address-types=InternalIP"], WORKLOADS_ON_NODES, |_| {});
+        let config = format!("--kubeconfig={}", cluster.path("scheduler.conf"));
+        let child = cluster.start("kube-scheduler", &[config, "--leader-elect=false".to_owned(), "--secure-port=0".to_owned()]);
+        cluster.api.lock().unwrap().push(child);
+        cluster
     }
 
     fn build(extra: &[&str], controllers: &'static str, prepare: impl FnOnce(&Path)) -> Self {
@@ -156,9 +168,11 @@ impl Cluster {
         self.file("sa.pub", &public);
         let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
         self.file("audit.yaml", policy);
-        for (file, user, group) in
-            [("admin.conf", "admin", Some("system:masters")), ("controllers.conf", "system:kube-controller-manager", None)]
-        {
+        for (file, user, group) in [
+            ("admin.conf", "admin", Some("system:masters")),
+            ("controllers.conf", "system:kube-controller-manager", None),
+            ("scheduler.conf", "system:kube-scheduler", None),
+        ] {
             let (certificate, key) = self.ca.pair(&[], user, group);
             let user = json!({"client-certificate-data": base64(&certificate), "client-key-data": base64(&key)});
             self.kubeconfig(file, API, user);

@@ -1,5 +1,5 @@
 //! The chart, by the real Helm.
-use super::cluster::tool;
+use super::cluster::{Cluster, tool};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,15 @@ pub(crate) fn helm(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output 
     let home = std::env::temp_dir().join(format!("gpt{}-helm", std::process::id()));
     let mut command = Command::new(tool("helm"));
     command.env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin").args(args).output().unwrap()
+}
+
+/// Helm with the release's namespace, as the administrator of a cluster.
+pub(crate) fn helm_in(cluster: &Cluster, args: &[&str]) -> Command {
+    let mut command = Command::new("ip");
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &cluster.folder);
+    command.env("KUBECONFIG", cluster.folder.join("admin.conf"));
+    command.args(["netns", "exec", &cluster.hub()]).arg(tool("helm")).args(args).args(["--namespace", "guardprobe"]);
+    command
 }
 
 /// What Helm prints, which must work.

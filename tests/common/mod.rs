@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a world that cannot be built is a failure")]
 pub(crate) mod agent;
 pub(crate) mod cluster;
+pub(crate) mod containers;
 pub(crate) mod facts;
 pub(crate) mod helm;
 pub(crate) mod kubelet;
@@ -26,6 +27,13 @@ pub(crate) const IMDS6: &str = "[fd00:ec2::254]:80";
 pub(crate) const CLUSTER_IP: &str = "10.96.0.1:443";
 pub(crate) const ENDPOINT: &str = "10.90.0.10:6443";
 pub(crate) const DNS: &str = "10.96.0.10";
+
+/// The permissions of whoever verifies: the manifest of docs/verify.md.
+pub(crate) fn documented_permissions() -> String {
+    let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify.md")).unwrap();
+    let block = page.split("```yaml\n").find(|block| block.starts_with("# verify-rbac.yaml")).unwrap();
+    block.split("\n```").next().unwrap().to_owned()
+}
 
 /// The binary under test. It refuses to probe from the namespace of this test process, whatever a test forgets.
 pub(crate) fn guardprobe() -> Command {

@@ -1,0 +1,3 @@
+module guardprobe.dev/tests/tools/pause
+
+go 1.26.0
