@@ -91,32 +91,51 @@ fn read_until(out: &mut impl BufRead, wanted: &str) -> String {
 }
 
 #[test]
-fn a_held_lab_answers_on_the_host_and_its_guard_is_switched_from_elsewhere() {
+fn a_held_lab_answers_on_the_host_and_its_guards_are_switched_from_elsewhere() {
     let binary = copy("held");
     let mut command = Command::new(&binary);
     command.args(["lab", "--hold", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut held = Held(command.spawn().unwrap());
     let mut out = BufReader::new(held.0.stdout.take().unwrap());
-    let told = read_until(&mut out, "/metrics");
-    let at = told.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
-    read_until(&mut out, "kube-api  silence");
-    let switch = |to| lab(&["guard", to, "--listen", &at]).output().unwrap();
-    assert_eq!(switch("off").status.code(), Some(0));
+    let told = read_until(&mut out, "End it with Ctrl-C");
+    let after = |words: &str| told.split_once(words).unwrap().1.split(['/', ' ', '\n']).next().unwrap().to_owned();
+    let (page, agent, reporter) =
+        (after("verify --url http://"), after("metrics           curl http://"), after("\n                    curl http://"));
+    (1..=3).for_each(|node| drop(read_until(&mut out, &format!("lab-node-{node}  blocked       kube-api  silence"))));
+    let verify = || Command::new(&binary).args(["verify", "--url", &format!("http://{page}")]).output().unwrap();
+    let blocked = verify();
+    assert!(blocked.status.code() == Some(0) && text(&blocked).contains("blocked on 3 nodes"), "{}", text(&blocked));
+
+    let switch = |args: &[&str]| lab(&[&["guard"], args, &["--listen", &agent]].concat()).output().unwrap();
+    assert_eq!(switch(&["off"]).status.code(), Some(0));
     let opened = read_until(&mut out, "opened at");
-    assert!(opened.contains("breached") && opened.contains("after the switch"), "{opened}");
-    let metrics = get(&at, "/metrics");
+    assert!(opened.contains("lab-node-1  breached") && opened.contains("after the switch"), "{opened}");
+    let event = read_until(&mut out, "Warning EgressBreached");
+    assert!(event.contains("Event  lab-node-1"), "{event}");
+    let metrics = get(&agent, "/metrics");
     assert!(metrics.contains(r#"target="imds",verdict="breached"} 1"#), "{metrics}");
-    assert_eq!(switch("on").status.code(), Some(0));
+    let metrics = get(&reporter, "/metrics");
+    assert!(metrics.contains(r#"node="lab-node-1",target="imds"} 1"#), "{metrics}");
+    assert!(get(&page, "/").contains("Open on 1 of 3 nodes"));
+    let open = verify();
+    assert!(open.status.code() == Some(1) && text(&open).contains("on 1 of 3 nodes"), "{}", text(&open));
+    assert_eq!(switch(&["on"]).status.code(), Some(0));
     assert!(read_until(&mut out, "closed: it was open for").contains("blocked"));
+
+    assert_eq!(switch(&["off", "--node", "all"]).status.code(), Some(0));
+    read_until(&mut out, "Event  lab-node-3");
+    let wrong = switch(&["off", "--node", "lab-node-4"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong).contains("the nodes here are lab-node-1, lab-node-2, lab-node-3, or all"), "{}", text(&wrong));
     drop(held);
     expect_nothing_left(&binary);
-    assert_eq!(switch("on").status.code(), Some(2), "nobody is there any more");
+    assert_eq!(switch(&["on"]).status.code(), Some(2), "nobody is there any more");
 }
 
 /// The body of an answer of the held agent.
 fn get(at: &str, path: &str) -> String {
     let mut stream = std::net::TcpStream::connect(at).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");

@@ -1,25 +1,43 @@
-//! From a loopback port of the host to the agent in its pod: a process in the pod's network namespace whose standard input is the host's
-//! listener. It also takes the word to take the guard away or to bring it back, and hands that to the lab on its standard output.
-use super::plan;
+//! From a loopback port to a port of another network namespace: a process there whose standard input is the listener. The one to the first node's
+//! agent also takes the word to take a guard away or to bring it back, and hands that to the lab on its standard output.
+use super::role;
 use crate::process::runtime;
+use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
-use std::net::TcpListener;
-use std::os::fd::AsFd;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-/// The request by which the guard is switched, before `on` or `off`.
+/// The request by which guards are switched, before `on` or `off`, a slash and the name of a node or `all`.
 pub(super) const SWITCH: &str = "/lab/guard/";
+/// In place of a node's name: every node.
+pub(super) const ALL: &str = "all";
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What such a process is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Forward {
+    /// Where it leads.
+    pub(super) to: SocketAddr,
+    /// The nodes about whose guards it takes words.
+    pub(super) nodes: Vec<String>,
+}
+
+/// Starts one where the calling thread is.
+pub(super) fn start(forward: &Forward, listener: TcpListener, words: Stdio) -> io::Result<Child> {
+    role::command("forward", &serde_json::to_string(forward)?).stdin(OwnedFd::from(listener)).stdout(words).spawn()
+}
 
 /// Serves until the lab ends.
 ///
 /// # Errors
 /// Standard input is no listener.
-pub(super) fn run() -> io::Result<()> {
+pub(super) fn run(forward: Forward) -> io::Result<()> {
     let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.set_nonblocking(true)?;
     let runtime = runtime::single()?;
@@ -27,29 +45,42 @@ pub(super) fn run() -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(serve(stream))),
+                Ok((stream, _)) => drop(tokio::spawn(serve(stream, forward.clone()))),
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
         }
     })
 }
 
-async fn serve(mut from: TcpStream) -> io::Result<()> {
-    let mut start = [0; 64];
+async fn serve(from: TcpStream, forward: Forward) -> io::Result<()> {
+    if forward.nodes.is_empty() {
+        return pass(from, forward.to).await;
+    }
+    let mut start = [0; 128];
     let length = timeout(PATIENCE, from.peek(&mut start)).await??;
     let start = String::from_utf8_lossy(&start[..length]).into_owned();
     let switch = start.strip_prefix("POST ").and_then(|rest| rest.strip_prefix(SWITCH)).and_then(|rest| rest.split(' ').next());
     match switch {
-        Some(word @ ("on" | "off")) => {
-            io::stdout().write_all(format!("{word}\n").as_bytes())?;
+        Some(words) if is_known(words, &forward.nodes) => {
+            io::stdout().write_all(format!("{words}\n").as_bytes())?;
             io::stdout().flush()?;
-            answer(from, "200 OK", word).await
+            answer(from, "200 OK", words).await
         }
-        Some(_) => answer(from, "404 Not Found", "expected on or off").await,
-        None => match TcpStream::connect(plan::AGENT).await {
-            Ok(mut to) => tokio::io::copy_bidirectional(&mut from, &mut to).await.map(drop),
-            Err(_) => answer(from, "503 Service Unavailable", "the agent is not there yet").await,
-        },
+        Some(_) => answer(from, "404 Not Found", &format!("the nodes here are {}", forward.nodes.join(", "))).await,
+        None => pass(from, forward.to).await,
+    }
+}
+
+/// True for `on` or `off`, and one of the nodes or all.
+fn is_known(words: &str, nodes: &[String]) -> bool {
+    let node = words.strip_prefix("on/").or_else(|| words.strip_prefix("off/"));
+    node.is_some_and(|node| node == ALL || nodes.iter().any(|known| known == node))
+}
+
+async fn pass(mut from: TcpStream, to: SocketAddr) -> io::Result<()> {
+    match TcpStream::connect(to).await {
+        Ok(mut to) => tokio::io::copy_bidirectional(&mut from, &mut to).await.map(drop),
+        Err(_) => answer(from, "503 Service Unavailable", "what is asked for is not there yet").await,
     }
 }
 

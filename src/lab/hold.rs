@@ -1,66 +1,91 @@
-//! A lab that stays: the agent runs until Ctrl-C, and whoever is at the keyboard takes the guard away and brings it back.
+//! A lab that stays: some nodes with their agents and a reporter run until Ctrl-C, and whoever is at the keyboard takes guards away and brings them
+//! back.
 #![expect(clippy::disallowed_methods, reason = "the lab tells how long things took")]
-use super::agent::Agent;
-use super::narrate::{colour, introduce, took};
-use super::world::World;
-use super::{Switch, forward, role};
+use super::fleet::Fleet;
+use super::listeners;
+use super::narrate::{colour, took};
+use super::{Switch, forward};
 use crate::process::runtime;
 use crate::wire;
 use anstream::{eprintln, println};
+use anstyle::{AnsiColor, Style};
+use guardprobe_core::model::finding::{Reason, Verdict};
 use guardprobe_core::model::names;
-use guardprobe_core::model::transition::{Event, Line, Told};
+use guardprobe_core::model::transition::{Event, Line, Told, Transition};
 use http_body_util::Empty;
 use hyper::Request;
+use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// What the held agent is told: rounds close enough together that a person sees the end of a breach come.
-const CONFIG: &str = "interval: 5s\ntargets: [{name: imds, kind: imds}, {name: kube-api, kind: kube-api}]\n";
-
 /// What can happen to a lab that is held.
 enum Happened {
     /// Somebody pressed Enter.
     Key,
-    /// Another terminal asked for the guard to be so.
-    Asked(Switch),
-    /// The agent wrote a line.
-    Line(String),
-    /// The agent, or the way to it, is gone.
+    /// Another terminal asked for guards to be so: the switch, a slash, and a node's name or all.
+    Asked(String),
+    /// The agent of that node wrote a line.
+    Line(String, String),
+    /// The reporter did.
+    Told(String),
+    /// One of them, or the way to it, is gone.
     Over,
 }
 
-/// Runs until it is killed. Standard input is the listener at `at`.
-pub(super) fn hold(at: SocketAddr, keys: bool) -> io::Result<ExitCode> {
-    let mut world = introduce()?;
-    world.enter_pod()?;
-    let forward = role::command("forward", "").stdin(Stdio::inherit()).stdout(Stdio::piped()).spawn()?;
-    let mut agent = Agent::start(&world, CONFIG)?;
-    let (to, happened) = channel();
-    listen(forward.stdout, &to, |line| Happened::Asked(if line == "on" { Switch::On } else { Switch::Off }));
-    listen(agent.process.stdout.take(), &to, |line| Happened::Line(line.to_owned()));
-    if keys {
-        // Standard input is the listener, so the keyboard is asked for by its own name.
-        listen(File::open("/dev/tty").ok(), &to, |_| Happened::Key);
-    }
-    explain(at, keys);
-    play(&mut world, &happened)
+/// A line of the reporter that stands for an Event.
+#[derive(Deserialize)]
+struct Posted {
+    schema: String,
+    r#type: String,
+    reason: String,
+    regarding: String,
+    note: String,
 }
 
-fn explain(at: SocketAddr, keys: bool) {
-    println!("The agent runs in the pod: every 5 s a round, every second a lone connect. Look at it:");
-    println!("  curl http://{at}/metrics");
-    println!("  curl http://{at}/v1/report");
-    let key = if keys { "press Enter, or " } else { "" };
-    let listen = if at.to_string() == super::HOLD_AT { String::new() } else { format!(" --listen {at}") };
-    println!("Take the guard away: {key}in another terminal: guardprobe lab guard off{listen}   (and back: on)");
+/// Runs until it is killed. Standard input holds the listeners.
+pub(super) fn hold(nodes: u8, keys: bool) -> io::Result<ExitCode> {
+    let listeners = listeners::receive()?;
+    let start = Instant::now();
+    println!("A fleet in a box: network namespaces on this machine, and nothing leaves it.\n");
+    println!("  {nodes} × (pod ── node: kube-proxy, then the guard ── vpc: IMDS, two API endpoints, DNS), and a reporter");
+    let mut fleet = Fleet::build(nodes)?;
+    println!("  built in {}\n", took(start.elapsed()));
+    let (to, happened) = channel();
+    for (node, says) in fleet.agents_say().collect::<Vec<_>>() {
+        listen(says, &to, move |line| Happened::Line(node.clone(), line.to_owned()));
+    }
+    listen(fleet.reporter_says(), &to, |line| Happened::Told(line.to_owned()));
+    explain(&fleet, &listeners, keys)?;
+    listen(fleet.open(listeners)?, &to, |line| Happened::Asked(line.to_owned()));
+    if keys {
+        // Standard input was the way in, so the keyboard is asked for by its own name.
+        listen(File::open("/dev/tty").ok(), &to, |_| Happened::Key);
+    }
+    play(&mut fleet, &happened)
+}
+
+fn explain(fleet: &Fleet, listeners: &[std::net::TcpListener; listeners::COUNT], keys: bool) -> io::Result<()> {
+    let [agent, reporter, page] = [listeners[0].local_addr()?, listeners[1].local_addr()?, listeners[2].local_addr()?];
+    let names: Vec<&str> = fleet.nodes.iter().map(|node| node.name.as_str()).collect();
+    let (first, key) = (names.first().copied().unwrap_or_default(), if keys { "press Enter, or " } else { "" });
+    let listen = if agent.to_string() == super::HOLD_AT { String::new() } else { format!(" --listen {agent}") };
+    println!("An agent runs in the pod of each node ({}): every 5 s a round, every second a lone connect.", names.join(", "));
+    println!("  the status page   http://{page}/");
+    println!("  is all blocked?   guardprobe verify --url http://{page}");
+    println!("  metrics           curl http://{agent}/metrics    the agent of {first}; /v1/report for what it saw");
+    println!("                    curl http://{reporter}/metrics    the reporter");
+    println!("Take the guard of {first} away: {key}in another terminal: guardprobe lab guard off{listen}   (and back: on)");
+    println!("Of another node, or of all of them: --node {}, or --node all.", names.last().copied().unwrap_or_default());
     println!("End it with Ctrl-C; nothing is left behind.\n");
+    Ok(())
 }
 
 /// Tells of each line that comes out of there, and of its end.
@@ -76,47 +101,84 @@ fn listen(from: Option<impl Read + Send + 'static>, to: &Sender<Happened>, what:
     });
 }
 
-fn play(world: &mut World, happened: &Receiver<Happened>) -> io::Result<ExitCode> {
-    let (mut guard, mut switched) = (Switch::On, None);
+/// The guard of each node, and when it was switched last.
+struct Guards(Vec<(Switch, Option<Instant>)>);
+
+fn play(fleet: &mut Fleet, happened: &Receiver<Happened>) -> io::Result<ExitCode> {
+    let mut guards = Guards(vec![(Switch::On, None); fleet.nodes.len()]);
+    let first = fleet.nodes.first().map(|node| node.name.clone()).unwrap_or_default();
+    let mut told = BTreeMap::new();
     loop {
-        let wanted = match happened.recv() {
-            Ok(Happened::Key) if guard == Switch::On => Switch::Off,
-            Ok(Happened::Key) => Switch::On,
-            Ok(Happened::Asked(wanted)) => wanted,
-            Ok(Happened::Line(line)) => {
-                tell(&line, switched);
-                continue;
+        match happened.recv() {
+            Ok(Happened::Key) if guards.0.iter().any(|(guard, _)| *guard == Switch::Off) => {
+                guards.switch(fleet, Switch::On, forward::ALL)?;
             }
+            Ok(Happened::Key) => guards.switch(fleet, Switch::Off, &first)?,
+            Ok(Happened::Asked(words)) => {
+                let (to, node) = words.split_once('/').unwrap_or_default();
+                guards.switch(fleet, if to == "on" { Switch::On } else { Switch::Off }, node)?;
+            }
+            Ok(Happened::Line(node, line)) => match serde_json::from_str(&line) {
+                Ok(Line { transition, .. }) => {
+                    // What changed in an opening alone is no news here.
+                    let now = (transition.verdict, transition.reason);
+                    let before = told.insert((node.clone(), transition.target.clone()), now);
+                    if before != Some(now) || transition.event != Event::Changed {
+                        tell(&node, &transition, guards.switched(fleet, &node));
+                    }
+                }
+                Err(_) => println!("{line}"),
+            },
+            Ok(Happened::Told(line)) => post(&line),
             Ok(Happened::Over) | Err(_) => {
                 // Ctrl-C reaches every process of the lab: the first to go is no news.
                 thread::sleep(Duration::from_millis(500));
-                return Err(io::Error::other("the agent, or the way to it, has ended"));
+                return Err(io::Error::other("an agent, the reporter, or the way to them, has ended"));
             }
-        };
-        if wanted != guard {
-            if wanted == Switch::On {
-                world.guard_up()?
-            } else {
-                world.guard_down()?
-            }
-            (guard, switched) = (wanted, Some(Instant::now()));
         }
-        let state = if guard == Switch::On { "up" } else { "gone: somebody deleted the policy" };
-        println!("            the guard is {state}");
     }
 }
 
-/// What the agent wrote, for a person, and how long after the guard was switched.
-fn tell(line: &str, switched: Option<Instant>) {
-    let Ok(Line { transition, .. }) = serde_json::from_str(line) else { return println!("{line}") };
+impl Guards {
+    fn switched(&self, fleet: &Fleet, node: &str) -> Option<Instant> {
+        let at = fleet.nodes.iter().position(|known| known.name == node)?;
+        self.0.get(at)?.1
+    }
+
+    /// Switches the guard of a node, or of all of them.
+    fn switch(&mut self, fleet: &mut Fleet, to: Switch, node: &str) -> io::Result<()> {
+        let state = if to == Switch::On { "up" } else { "gone" };
+        for (known, (guard, switched)) in fleet.nodes.iter_mut().zip(&mut self.0) {
+            if node != forward::ALL && known.name != node {
+                continue;
+            }
+            if *guard != to {
+                if to == Switch::On {
+                    known.world.guard_up()?
+                } else {
+                    known.world.guard_down()?
+                }
+                (*guard, *switched) = (to, Some(Instant::now()));
+            }
+            println!("              {:<10}  the guard is {state}", known.name);
+        }
+        Ok(())
+    }
+}
+
+/// What an agent wrote, for a person, and how long after the guard was switched.
+fn tell(node: &str, transition: &Transition, switched: Option<Instant>) {
     let style = colour(transition.verdict);
     let time = transition.time.to_string();
     let time = time.split_once('T').map_or(time.as_str(), |(_, time)| time).get(..12).unwrap_or_default().to_owned();
     let (verdict, reason) = (transition.verdict.as_str(), transition.reason.as_str());
-    let more = more(transition.event, transition.opening.as_ref());
+    let more = match (transition.verdict, transition.reason) {
+        (Verdict::Breached, Reason::Proof(_)) => "   shut in one round: a second one ends the breach".to_owned(),
+        _ => more(transition.event, transition.opening.as_ref()),
+    };
     let after = switched.filter(|_| matches!(transition.event, Event::Opened | Event::Closed));
     let after = after.map(|at| format!(", {} after the switch", took(at.elapsed()))).unwrap_or_default();
-    println!("{time}  {style}{verdict:<12}{style:#}  {:<8}  {reason}{more}{after}", transition.target);
+    println!("{time}  {node:<10}  {style}{verdict:<12}{style:#}  {:<8}  {reason}{more}{after}", transition.target);
 }
 
 fn more(event: Event, opening: Option<&Told>) -> String {
@@ -134,33 +196,43 @@ fn more(event: Event, opening: Option<&Told>) -> String {
     }
 }
 
-/// Asks a lab that is held in another terminal to switch its guard.
-pub(super) fn switch(at: SocketAddr, to: Switch) -> ExitCode {
-    let word = if to == Switch::On { "on" } else { "off" };
-    match ask(at, word) {
-        Ok(true) => {
-            println!("the guard of the lab at {at} is {}", if to == Switch::On { "up" } else { "gone" });
-            ExitCode::SUCCESS
-        }
-        Ok(false) => {
-            eprintln!("guardprobe lab: what answers at {at} is no lab");
-            ExitCode::from(names::EXIT_LAB_UNABLE)
-        }
-        Err(error) => {
-            eprintln!("guardprobe lab: no lab is held at {at} ({error}): start one with guardprobe lab --hold");
-            ExitCode::from(names::EXIT_LAB_UNABLE)
-        }
+/// What the reporter would post, as far as a terminal has room: the rest of the note is on the page, and in `kubectl describe node`.
+fn post(line: &str) {
+    let Ok(posted) = serde_json::from_str::<Posted>(line) else { return };
+    if posted.schema != names::EVENT_SCHEMA {
+        return;
     }
+    let colour = if posted.r#type == "Warning" { AnsiColor::Yellow } else { AnsiColor::Green };
+    let style = Style::new().fg_color(Some(colour.into()));
+    let note = posted.note.split_once(". ").map_or(posted.note.as_str(), |(first, _)| first);
+    println!("       Event  {:<10}  {style}{} {}{style:#}  {note} …", posted.regarding, posted.r#type, posted.reason);
 }
 
-/// True when a lab has heard it.
-fn ask(at: SocketAddr, word: &str) -> io::Result<bool> {
+/// Asks a lab that is held in another terminal to switch the guard of a node, or of all.
+pub(super) fn switch(at: SocketAddr, to: Switch, node: &str) -> ExitCode {
+    let words = format!("{}/{node}", if to == Switch::On { "on" } else { "off" });
+    let said = match ask(at, &words) {
+        Ok((true, said)) if said == words => {
+            let of = if node == forward::ALL { "every node".to_owned() } else { node.to_owned() };
+            println!("the guard of {of} in the lab at {at} is {}", if to == Switch::On { "up" } else { "gone" });
+            return ExitCode::SUCCESS;
+        }
+        Ok((false, said)) if said.starts_with("the nodes here are ") => format!("no node is called {node:?}: {said}, or all"),
+        Ok(_) => format!("what answers at {at} is no lab"),
+        Err(error) => format!("no lab is held at {at} ({error}): start one with guardprobe lab --hold"),
+    };
+    eprintln!("guardprobe lab: {said}");
+    ExitCode::from(names::EXIT_LAB_UNABLE)
+}
+
+/// Whether a lab has heard it, and what it said.
+fn ask(at: SocketAddr, words: &str) -> io::Result<(bool, String)> {
     let runtime = runtime::single()?;
-    let request = Request::post(format!("{}{word}", forward::SWITCH)).header("Host", at.to_string()).body(Empty::new());
+    let request = Request::post(format!("{}{words}", forward::SWITCH)).header("Host", at.to_string()).body(Empty::new());
     let request = request.map_err(io::Error::other)?;
     runtime.block_on(async {
         let answered = timeout(names::CLIMB_TIMEOUT, async { wire::fetch(TcpStream::connect(at).await?, request, 1024).await });
         let (head, body) = answered.await??;
-        Ok(head.status.is_success() && body.as_ref().trim_ascii() == word.as_bytes())
+        Ok((head.status.is_success(), String::from_utf8_lossy(body.as_ref().trim_ascii()).into_owned()))
     })
 }

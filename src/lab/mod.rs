@@ -14,11 +14,14 @@
 //! | `scenario` | the catalogue of situations, each with its expected verdict |
 //! | `agent` | the agent in the pod, and what the lab asks it |
 //! | `narrate` | what a person sees |
-//! | `hold`, `forward` | a lab that stays, and the way into it |
+//! | `hold`, `fleet` | a lab that stays: some nodes, and a reporter |
+//! | `forward`, `listeners` | the ways into it |
 mod agent;
 mod filter;
+mod fleet;
 mod forward;
 mod hold;
+mod listeners;
 mod narrate;
 mod net;
 mod netlink;
@@ -35,8 +38,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use guardprobe_core::model::names;
 use serde::{Deserialize, Serialize};
 use std::io::{self, IsTerminal};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::process::{ExitCode, Stdio};
 
 const AFTER: &str = "\
@@ -44,10 +46,11 @@ Examples:
   The story, step by step with Enter, or all at once:
       guardprobe lab
       guardprobe lab --once
-  The agent keeps running, here and from a second terminal:
+  Three nodes and a reporter keep running, here and from a second terminal:
       guardprobe lab --hold
-      curl http://127.0.0.1:9797/metrics
+      guardprobe verify --url http://127.0.0.1:9799
       guardprobe lab guard off
+      guardprobe lab guard off --node lab-node-2
   What the catalogue has, and one situation of it:
       guardprobe lab --list
       guardprobe lab --scenario hop-limit
@@ -67,10 +70,13 @@ pub struct LabArgs {
     /// Name the situations of the catalogue.
     #[arg(long)]
     pub list: bool,
-    /// Instead of the story, keep the agent running until Ctrl-C, to play with.
+    /// Instead of the story, keep some nodes and a reporter running until Ctrl-C, to play with.
     #[arg(long)]
     pub hold: bool,
-    /// Where this machine answers for the held agent: a loopback address.
+    /// How many nodes are held.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9), requires = "hold")]
+    pub nodes: u8,
+    /// Where this machine answers for a held lab, a loopback address: its first agent here, the reporter at the next port, and its status page at the one after.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = HOLD_AT, global = true, value_parser = loopback)]
     pub listen: SocketAddr,
     /// What to do with a lab that is held in another terminal.
@@ -85,6 +91,9 @@ pub enum Held {
     Guard {
         /// Which of the two.
         to: Switch,
+        /// Of which node, or all.
+        #[arg(long, value_name = "NODE|all", default_value_t = plan::node_name(1))]
+        node: String,
     },
 }
 
@@ -115,9 +124,9 @@ enum Show {
     Scenarios {
         names: Vec<String>,
     },
-    /// `keys` when a person can press Enter. The first process's standard input is the listener at `at`.
+    /// `keys` when a person can press Enter. The first process's standard input holds the listeners.
     Hold {
-        at: SocketAddr,
+        nodes: u8,
         keys: bool,
     },
 }
@@ -127,7 +136,7 @@ impl Show {
         match self {
             Show::Story { once } => narrate::story(*once),
             Show::Scenarios { names } => narrate::scenarios(names),
-            Show::Hold { at, keys } => hold::hold(*at, *keys),
+            Show::Hold { nodes, keys } => hold::hold(*nodes, *keys),
         }
     }
 }
@@ -135,9 +144,9 @@ impl Show {
 /// Runs the command. Exit status: 0 all as expected, 1 not, 2 it cannot run here.
 pub fn run(args: &LabArgs) -> ExitCode {
     match (&args.held, &args.scenario) {
-        (Some(Held::Guard { to }), _) => hold::switch(args.listen, *to),
+        (Some(Held::Guard { to, node }), _) => hold::switch(args.listen, *to, node),
         _ if args.list => narrate::list(),
-        _ if args.hold => hold_at(args.listen),
+        _ if args.hold => hold_at(args.listen, args.nodes),
         (None, None) => start(&Show::Story { once: args.once }, Stdio::inherit()),
         (None, Some(name)) => match scenario::select(name) {
             Some(names) => start(&Show::Scenarios { names }, Stdio::inherit()),
@@ -151,14 +160,14 @@ pub fn run(args: &LabArgs) -> ExitCode {
     }
 }
 
-/// The listener is made here, where the host's loopback is, and handed inside.
-fn hold_at(at: SocketAddr) -> ExitCode {
+/// The listeners are made here, where the host's loopback is, and handed inside.
+fn hold_at(at: SocketAddr, nodes: u8) -> ExitCode {
     let keys = io::stdin().is_terminal();
-    match TcpListener::bind(at).and_then(|listener| Ok((listener.local_addr()?, listener))) {
-        Ok((at, listener)) => start(&Show::Hold { at, keys }, Stdio::from(OwnedFd::from(listener))),
+    match listeners::bind(at).and_then(|listeners| listeners::send(&listeners)) {
+        Ok(way_in) => start(&Show::Hold { nodes, keys }, Stdio::from(way_in)),
         Err(error) => {
             eprintln!(
-                "guardprobe lab: cannot listen on {at}: {error}; is another lab held? --listen 127.0.0.1:0 takes a free port"
+                "guardprobe lab: cannot listen on {at} and the next two ports: {error}; is another lab held, or a port-forward? --listen 127.0.0.1:0 takes free ports"
             );
             ExitCode::from(names::EXIT_LAB_UNABLE)
         }

@@ -62,7 +62,7 @@ pub(super) fn story(once: bool) -> io::Result<ExitCode> {
 }
 
 /// Builds the world that is played in, and says what it is.
-pub(super) fn introduce() -> io::Result<World> {
+fn introduce() -> io::Result<World> {
     let start = Instant::now();
     println!("A node in a box: network namespaces on this machine, and nothing leaves it.\n");
     println!("  pod ── node: kube-proxy, then the guard ── vpc: IMDS (IPv4, IPv6), two API endpoints, DNS");

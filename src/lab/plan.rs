@@ -28,6 +28,18 @@ pub(super) const VPC: [IpAddr; 2] = [v4(10, 9, 0, 2), v6(0xfd10, 9, 2)];
 /// Where the agent listens, in its pod.
 pub(super) const AGENT: SocketAddr = SocketAddr::new(v4(127, 0, 0, 1), 9797);
 
+/// Where the reporter of a held lab listens, in a namespace of its own, the hub; where it tells the fleet; and where it finds the agent of a node.
+pub(super) const REPORTER: SocketAddr = SocketAddr::new(v4(127, 0, 0, 1), 9798);
+pub(super) const PAGE: SocketAddr = SocketAddr::new(v4(127, 0, 0, 1), 9799);
+pub(super) const fn agent_in_hub(nth: u8) -> IpAddr {
+    v4(127, 0, 1, nth)
+}
+
+/// What the nodes of a held lab are called, from 1 on.
+pub(super) fn node_name(nth: u8) -> String {
+    format!("lab-node-{nth}")
+}
+
 /// The instance metadata service.
 pub(super) const IMDS: [IpAddr; 2] = [v4(169, 254, 169, 254), v6(0xfd00, 0x0ec2, 0x254)];
 pub(super) const IMDS_PORT: u16 = 80;

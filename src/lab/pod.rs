@@ -16,6 +16,8 @@ use std::process::Command;
 /// What a pod wears.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Dress {
+    /// The name of its node, and its own.
+    pub(super) node: String,
     pub(super) nameservers: Vec<IpAddr>,
     /// The cluster's CA, PEM.
     pub(super) ca: String,
@@ -57,7 +59,7 @@ fn wear(dress: &Dress) -> io::Result<Command> {
     program.envs(std::env::var_os(names::FORBIDDEN_NETNS).map(|outside| (names::FORBIDDEN_NETNS, outside)));
     program.env("KUBERNETES_SERVICE_HOST", plan::CLUSTER_IP.ip().to_string());
     program.env("KUBERNETES_SERVICE_PORT", plan::CLUSTER_IP.port().to_string());
-    program.env("GUARDPROBE_NODE", "lab-node").env("GUARDPROBE_POD", "guardprobe-lab");
+    program.env("GUARDPROBE_NODE", &dress.node).env("GUARDPROBE_POD", &dress.node);
     if let Some(config) = &dress.config {
         fs::write("/etc/guardprobe/guardprobe.yaml", config)?;
         program.args(["-c", "/etc/guardprobe/guardprobe.yaml"]);

@@ -4,8 +4,8 @@
 //! ```text
 //! lab ─► outside (user, mount and pid namespaces) ─► inside (pid 1) ─┬─► scenario …
 //!                                                                    ├─► standins (in the vpc's, node's or pod's network namespace)
-//!                                                                    ├─► pod ─► exec check, or agent
-//!                                                                    └─► forward (from a loopback port of the host to the agent)
+//!                                                                    ├─► pod ─► exec check, agent, or reporter
+//!                                                                    └─► forward (from one loopback port to another, elsewhere)
 //! ```
 //!
 //! Each dies with its parent, and the pid namespace with its first process: kill any of them, and nothing is left.
@@ -34,7 +34,7 @@ enum Role {
     Scenario { name: String },
     Standins { services: String },
     Pod { dress: String },
-    Forward { nothing: String },
+    Forward { forward: String },
 }
 
 /// Runs one process of a lab. Nothing may have started a thread before: a threaded process gets no user namespace.
@@ -45,7 +45,10 @@ pub fn run(args: &RoleArgs) -> ExitCode {
         Role::Scenario { name } => dying_with_parent().and_then(|()| scenario::run_as_process(name)).map(|()| ExitCode::SUCCESS),
         Role::Standins { services } => standins(services).map(|()| ExitCode::SUCCESS),
         Role::Pod { dress } => dressed_pod(dress),
-        Role::Forward { .. } => dying_with_parent().and_then(|()| forward::run()).map(|()| ExitCode::SUCCESS),
+        Role::Forward { forward } => {
+            let run = || forward::run(serde_json::from_str(forward)?);
+            dying_with_parent().and_then(|()| run()).map(|()| ExitCode::SUCCESS)
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("guardprobe lab: {error}");

@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 /// A world that stands. Its processes end with it; its namespaces end with them.
 pub(super) struct World {
+    name: String,
     setup: Setup,
     pod: Ns,
     node: Ns,
@@ -36,6 +37,11 @@ impl World {
     /// # Errors
     /// What the kernel refused, and of what.
     pub(super) fn build(setup: Setup) -> io::Result<Self> {
+        World::build_as("lab-node", setup)
+    }
+
+    /// The same with a name for its node.
+    pub(super) fn build_as(name: &str, setup: Setup) -> io::Result<Self> {
         let mut vpc = Ns::make("vpc")?;
         let mut node = Ns::make("node")?;
         let mut pod = Ns::make("pod")?;
@@ -57,7 +63,7 @@ impl World {
             node::load_proxy(proxy, &mut pod.filter)?;
         }
         let _taken_port = take_port(&setup, &pod)?;
-        Ok(World { setup, pod, node, vpc, standins, ready, _taken_port })
+        Ok(World { name: name.to_owned(), setup, pod, node, vpc, standins, ready, _taken_port })
     }
 
     /// Puts the guard up.
@@ -91,6 +97,7 @@ impl World {
     /// This program, in the pod and dressed as one.
     fn program(&self, config: Option<&str>, args: &[&str]) -> io::Result<Command> {
         let dress = Dress {
+            node: self.name.clone(),
             nameservers: self.setup.pod.nameservers.clone(),
             ca: self.ready.ca.clone(),
             endpoints: pod::endpoints_text(&self.setup.pod.endpoints, jiff::Timestamp::now()),

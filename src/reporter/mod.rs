@@ -8,6 +8,7 @@
 //! | `ask` | one agent, for the page of its node |
 //! | `post` | Events, at their rate |
 //! | `lead` | who writes; the endpoints ConfigMap |
+//! | `listed` | a list of agents in place of the API, for the lab |
 //! | `site` | what is answered to whoever asks |
 //!
 //! One thread does it all, and nothing on it waits for anybody without a deadline. Every replica follows, collects and answers; one, which
@@ -17,6 +18,7 @@ mod collect;
 mod follow;
 mod house;
 mod lead;
+mod listed;
 mod post;
 mod site;
 
@@ -27,11 +29,13 @@ use crate::process::signals::Signals;
 use crate::serve::{self, Limits};
 use crate::settings;
 use clap::Args;
+use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::Attribution;
 use guardprobe_core::model::fleet::Rules;
 use guardprobe_core::model::names;
 use guardprobe_core::parse::reporter::{self as parse, Settings};
 use house::House;
+use listed::Listed;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -75,6 +79,9 @@ pub struct ReporterArgs {
     /// This pod's namespace: where the Lease is.
     #[arg(long, value_name = "NAME", env = "GUARDPROBE_NAMESPACE")]
     pub namespace: Option<String>,
+    /// For the lab: the agents, in place of the Kubernetes API.
+    #[arg(long, hide = true, value_name = "NODE=ADDRESS", value_delimiter = ',')]
+    pub listed: Vec<Listed>,
 }
 
 /// Runs the command.
@@ -121,9 +128,10 @@ fn read(path: &Path) -> Result<Settings, String> {
 }
 
 async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock) -> Result<(), String> {
-    let cluster = Cluster::find().await?;
+    let cluster = if args.listed.is_empty() { Some(Cluster::find().await?) } else { None };
     let me = args.pod.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| format!("reporter-{:08x}", fastrand::u32(..)));
     let namespace = args.namespace.clone().or_else(mounted_namespace).unwrap_or_else(|| names::NODE_EVENTS_NAMESPACE.to_owned());
+    let guards: Vec<GuardName> = settings.guards.iter().map(|guard| guard.name.clone()).collect();
     let house = Arc::new(House::new(settings, me, args.node.clone(), clock));
     let network = serve::bind(args.listen).await.map_err(|error| error.to_string())?;
     let loopback = serve::bind(args.fleet_listen).await.map_err(|error| error.to_string())?;
@@ -134,16 +142,26 @@ async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock) -> Result
     let limits = Limits { connections: names::REPORTER_CONNECTIONS_MAX, ..Limits::default() };
     // Whoever comes by a port-forward comes from here, and a browser comes with six connections.
     let forwarded = Limits { per_source: names::CONNECTIONS_MAX, ..Limits::default() };
+    let api = async {
+        match &cluster {
+            Some(cluster) => tokio::select! {
+                () = follow::follow(cluster, &house) => Err("nothing left to follow".to_owned()),
+                never = post::post(cluster, &house) => never,
+                never = lead::lead(cluster, &house, &namespace) => never,
+            },
+            None => listed::stand_in(&house, &guards, &args.listed).await,
+        }
+    };
     tokio::select! {
-        () = follow::follow(&cluster, &house) => Err("nothing left to follow".to_owned()),
+        over = api => over,
         never = collect::collect(&house) => never,
-        never = post::post(&cluster, &house) => never,
-        never = lead::lead(&cluster, &house, &namespace) => never,
         never = tick(&house) => never,
         never = network.serve_within(limits, Arc::new(site::Network(Arc::clone(&house)))) => never,
         never = loopback.serve_within(forwarded, Arc::new(site::Loopback(Arc::clone(&house), ask::Rounds::default()))) => never,
         asked = until_asked_to_end() => {
-            lead::give_up(&cluster, &house, &namespace).await;
+            if let Some(cluster) = &cluster {
+                lead::give_up(cluster, &house, &namespace).await;
+            }
             asked
         }
     }

@@ -16,6 +16,9 @@ pub const VERIFY_SCHEMA: &str = "guardprobe.verify/v1";
 /// Schema id of the line that a reporter writes for each transition of its fleet.
 pub const INCIDENT_SCHEMA: &str = "guardprobe.incident/v1";
 
+/// The schema of a line that stands for an Event where there is no API to take it: in the lab.
+pub const EVENT_SCHEMA: &str = "guardprobe.event/v1";
+
 /// Length of one round when the configuration says nothing.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 /// Connect budget of one probe in a round. 2.5 s holds at least two SYNs on every kernel (retransmit after 1 s), so that one lost
