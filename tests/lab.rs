@@ -100,7 +100,7 @@ fn a_held_lab_answers_on_the_host_and_its_guards_are_switched_from_elsewhere() {
     let told = read_until(&mut out, "End it with Ctrl-C");
     let after = |words: &str| told.split_once(words).unwrap().1.split(['/', ' ', '\n']).next().unwrap().to_owned();
     let (page, agent, reporter) =
-        (after("verify --url http://"), after("metrics           curl http://"), after("\n                    curl http://"));
+        (after("verify --url http://"), after("\n                    curl http://"), after("metrics           curl http://"));
     (1..=3).for_each(|node| drop(read_until(&mut out, &format!("lab-node-{node}  blocked       kube-api  silence"))));
     let verify = || Command::new(&binary).args(["verify", "--url", &format!("http://{page}")]).output().unwrap();
     let blocked = verify();

@@ -1,6 +1,7 @@
 //! A fleet in a box: some little worlds, each with its node and the real agent in its pod, and the real reporter, which asks them all. It has no API:
 //! it is told which agents there are.
 use super::forward::{self, Forward};
+use super::listeners::Listeners;
 use super::net::Ns;
 use super::pod::Dress;
 use super::setup::Setup;
@@ -22,7 +23,7 @@ pub(super) struct Fleet {
     pub(super) nodes: Vec<LabNode>,
     reporter: Child,
     forwards: Vec<Child>,
-    _hub: Ns,
+    hub: Ns,
 }
 
 /// One of its nodes.
@@ -54,7 +55,7 @@ impl Fleet {
             nodes.push(LabNode { name, world, agent });
         }
         let reporter = start_reporter(&hub, &listed.join(","))?;
-        Ok(Fleet { nodes, reporter, forwards, _hub: hub })
+        Ok(Fleet { nodes, reporter, forwards, hub })
     }
 
     /// What each agent writes, by its node.
@@ -67,16 +68,20 @@ impl Fleet {
         self.reporter.stdout.take()
     }
 
-    /// Lets the host in: to the first node's agent, the reporter, and its page. What comes out is which guards are to be switched.
-    pub(super) fn open(&mut self, [agent, reporter, page]: [TcpListener; 3]) -> io::Result<Option<ChildStdout>> {
-        let Some(first) = self.nodes.first() else { return Ok(None) };
-        first.world.enter_pod()?;
-        let nodes = self.nodes.iter().map(|node| node.name.clone()).collect();
-        let mut switch = forward::start(&Forward { to: plan::AGENT, nodes }, agent, Stdio::piped())?;
-        let words = switch.stdout.take();
-        self.forwards.push(switch);
-        self._hub.enter()?;
-        for (to, listener) in [(plan::REPORTER, reporter), (plan::PAGE, page)] {
+    /// Lets the host in: to each agent, the reporter, and its page. What comes out is which guards are to be switched, as the first agent's way in is
+    /// told.
+    pub(super) fn open(&mut self, listeners: Listeners) -> io::Result<Option<ChildStdout>> {
+        let names: Vec<String> = self.nodes.iter().map(|node| node.name.clone()).collect();
+        let mut words = None;
+        for (nth, (node, listener)) in self.nodes.iter().zip(listeners.agents).enumerate() {
+            let (nodes, says) = if nth == 0 { (names.clone(), Stdio::piped()) } else { (Vec::new(), Stdio::null()) };
+            node.world.enter_pod()?;
+            let mut forward = forward::start(&Forward { to: plan::AGENT, nodes }, listener, says)?;
+            words = words.or(forward.stdout.take());
+            self.forwards.push(forward);
+        }
+        self.hub.enter()?;
+        for (to, listener) in [(plan::REPORTER, listeners.reporter), (plan::PAGE, listeners.page)] {
             self.forwards.push(forward::start(&Forward { to, nodes: Vec::new() }, listener, Stdio::null())?);
         }
         Ok(words)

@@ -2,7 +2,7 @@
 //! back.
 #![expect(clippy::disallowed_methods, reason = "the lab tells how long things took")]
 use super::fleet::Fleet;
-use super::listeners;
+use super::listeners::Listeners;
 use super::narrate::{colour, took};
 use super::{Switch, forward};
 use crate::process::runtime;
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -52,7 +52,7 @@ struct Posted {
 
 /// Runs until it is killed. Standard input holds the listeners.
 pub(super) fn hold(nodes: u8, keys: bool) -> io::Result<ExitCode> {
-    let listeners = listeners::receive()?;
+    let listeners = Listeners::receive()?;
     let start = Instant::now();
     println!("A fleet in a box: network namespaces on this machine, and nothing leaves it.\n");
     println!("  {nodes} × (pod ── node: kube-proxy, then the guard ── vpc: IMDS, two API endpoints, DNS), and a reporter");
@@ -72,16 +72,20 @@ pub(super) fn hold(nodes: u8, keys: bool) -> io::Result<ExitCode> {
     play(&mut fleet, &happened)
 }
 
-fn explain(fleet: &Fleet, listeners: &[std::net::TcpListener; listeners::COUNT], keys: bool) -> io::Result<()> {
-    let [agent, reporter, page] = [listeners[0].local_addr()?, listeners[1].local_addr()?, listeners[2].local_addr()?];
+fn explain(fleet: &Fleet, listeners: &Listeners, keys: bool) -> io::Result<()> {
+    let agents = listeners.agents.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let Some(agent) = agents.first() else { return Ok(()) };
+    let (reporter, page) = (listeners.reporter.local_addr()?, listeners.page.local_addr()?);
     let names: Vec<&str> = fleet.nodes.iter().map(|node| node.name.as_str()).collect();
     let (first, key) = (names.first().copied().unwrap_or_default(), if keys { "press Enter, or " } else { "" });
     let listen = if agent.to_string() == super::HOLD_AT { String::new() } else { format!(" --listen {agent}") };
     println!("An agent runs in the pod of each node ({}): every 5 s a round, every second a lone connect.", names.join(", "));
     println!("  the status page   http://{page}/");
     println!("  is all blocked?   guardprobe verify --url http://{page}");
-    println!("  metrics           curl http://{agent}/metrics    the agent of {first}; /v1/report for what it saw");
-    println!("                    curl http://{reporter}/metrics    the reporter");
+    println!("  metrics           curl http://{reporter}/metrics    the reporter");
+    for (name, at) in names.iter().zip(&agents) {
+        println!("                    curl http://{at}/metrics    the agent of {name}; /v1/report for what it saw");
+    }
     println!("Take the guard of {first} away: {key}in another terminal: guardprobe lab guard off{listen}   (and back: on)");
     println!("Of another node, or of all of them: --node {}, or --node all.", names.last().copied().unwrap_or_default());
     println!("End it with Ctrl-C; nothing is left behind.\n");

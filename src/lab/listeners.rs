@@ -8,49 +8,66 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-/// How many there are: for the first node's agent, the reporter, and its page.
-pub(super) const COUNT: usize = 3;
+/// How many nodes a lab may have: so that space for all listeners is known.
+pub(super) const NODES_MAX: u8 = 9;
+const MOST: usize = NODES_MAX as usize + 2;
 
-/// Takes the port and the ones after it, or free ones for port 0.
-///
-/// # Errors
-/// One of them is taken, and which.
-pub(super) fn bind(first: SocketAddr) -> io::Result<[TcpListener; COUNT]> {
-    let one = |nth: u16| {
-        let port = if first.port() == 0 { Some(0) } else { first.port().checked_add(nth) };
-        let at =
-            port.map(|port| SocketAddr::new(first.ip(), port)).ok_or_else(|| io::Error::other("no port is left after it"))?;
-        TcpListener::bind(at).map_err(|error| io::Error::new(error.kind(), format!("{at}: {error}")))
-    };
-    Ok([one(0)?, one(1)?, one(2)?])
+/// Where the host gets in.
+pub(super) struct Listeners {
+    /// To the agent of each node.
+    pub(super) agents: Vec<TcpListener>,
+    pub(super) reporter: TcpListener,
+    /// To the reporter's status page.
+    pub(super) page: TcpListener,
 }
 
-/// Hands them over: what comes out is the standard input of the process that [`receive`]s them.
-pub(super) fn send(listeners: &[TcpListener; COUNT]) -> io::Result<OwnedFd> {
-    let (here, there) = UnixStream::pair()?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(COUNT))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = listeners.each_ref().map(AsFd::as_fd);
-    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-        return Err(io::Error::other("no space for the listeners"));
+impl Listeners {
+    /// Takes a port for the first agent, the next two for the reporter and its page, and those after them for the other agents; or free ones for
+    /// port 0.
+    ///
+    /// # Errors
+    /// One of them is taken, and which.
+    pub(super) fn bind(first: SocketAddr, nodes: u8) -> io::Result<Self> {
+        let one = |nth: u16| {
+            let port = if first.port() == 0 { Some(0) } else { first.port().checked_add(nth) };
+            let port = port.ok_or_else(|| io::Error::other("too few ports are left after it"))?;
+            let at = SocketAddr::new(first.ip(), port);
+            TcpListener::bind(at).map_err(|error| io::Error::new(error.kind(), format!("{at}: {error}")))
+        };
+        let agents = (0..nodes).map(|nth| one(if nth == 0 { 0 } else { u16::from(nth) + 2 })).collect::<io::Result<_>>()?;
+        Ok(Listeners { agents, reporter: one(1)?, page: one(2)? })
     }
-    // What is sent stays in the socket until it is read, though this end is closed by then.
-    sendmsg(&here, &[IoSlice::new(b"L")], &mut control, SendFlags::empty())?;
-    Ok(there.into())
-}
 
-/// Takes them from standard input.
-///
-/// # Errors
-/// There are none.
-pub(super) fn receive() -> io::Result<[TcpListener; COUNT]> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(COUNT))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(io::stdin(), &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let rights = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    });
-    let listeners: Vec<TcpListener> = rights.flatten().map(TcpListener::from).collect();
-    listeners.try_into().map_err(|_| io::Error::other("standard input holds no listeners"))
+    /// Hands them over: what comes out is the standard input of the process that [`Listeners::receive`]s them.
+    pub(super) fn send(&self) -> io::Result<OwnedFd> {
+        let (here, there) = UnixStream::pair()?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds: Vec<_> = [&self.reporter, &self.page].into_iter().chain(&self.agents).map(AsFd::as_fd).collect();
+        if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+            return Err(io::Error::other("no space for the listeners"));
+        }
+        // What is sent stays in the socket until it is read, though this end is closed by then.
+        sendmsg(&here, &[IoSlice::new(b"L")], &mut control, SendFlags::empty())?;
+        Ok(there.into())
+    }
+
+    /// Takes them from standard input.
+    ///
+    /// # Errors
+    /// They are not there.
+    pub(super) fn receive() -> io::Result<Self> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        recvmsg(io::stdin(), &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let rights = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        let mut all = rights.flatten().map(TcpListener::from);
+        match (all.next(), all.next()) {
+            (Some(reporter), Some(page)) => Ok(Listeners { reporter, page, agents: all.collect() }),
+            _ => Err(io::Error::other("standard input holds no listeners")),
+        }
+    }
 }

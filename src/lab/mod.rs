@@ -36,6 +36,7 @@ mod world;
 
 use clap::{Args, Subcommand, ValueEnum};
 use guardprobe_core::model::names;
+use listeners::Listeners;
 use serde::{Deserialize, Serialize};
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -74,9 +75,9 @@ pub struct LabArgs {
     #[arg(long)]
     pub hold: bool,
     /// How many nodes are held.
-    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9), requires = "hold")]
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(listeners::NODES_MAX)), requires = "hold")]
     pub nodes: u8,
-    /// Where this machine answers for a held lab, a loopback address: its first agent here, the reporter at the next port, and its status page at the one after.
+    /// Where this machine answers for a held lab, a loopback address: the first agent here, the reporter at the next port, its status page at the one after, then the other agents.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = HOLD_AT, global = true, value_parser = loopback)]
     pub listen: SocketAddr,
     /// What to do with a lab that is held in another terminal.
@@ -163,11 +164,11 @@ pub fn run(args: &LabArgs) -> ExitCode {
 /// The listeners are made here, where the host's loopback is, and handed inside.
 fn hold_at(at: SocketAddr, nodes: u8) -> ExitCode {
     let keys = io::stdin().is_terminal();
-    match listeners::bind(at).and_then(|listeners| listeners::send(&listeners)) {
+    match Listeners::bind(at, nodes).and_then(|listeners| listeners.send()) {
         Ok(way_in) => start(&Show::Hold { nodes, keys }, Stdio::from(way_in)),
         Err(error) => {
             eprintln!(
-                "guardprobe lab: cannot listen on {at} and the next two ports: {error}; is another lab held, or a port-forward? --listen 127.0.0.1:0 takes free ports"
+                "guardprobe lab: cannot listen on {at} and the ports after it: {error}; is another lab held, or a port-forward? --listen 127.0.0.1:0 takes free ports"
             );
             ExitCode::from(names::EXIT_LAB_UNABLE)
         }

@@ -98,19 +98,26 @@ fn on_ones_own_machine_the_alert_of_a_held_lab_fires() {
     lab.args(["lab", "--hold", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let mut lab = Running(lab.spawn().unwrap());
     let said = lines_of(lab.0.stdout.take().unwrap());
-    let at = eventually("the lab says where it answers", || {
+    let ready = (1..=3).map(|node| format!("lab-node-{node}  blocked       kube-api")).collect::<Vec<_>>();
+    let said = eventually("the lab says where it answers, and that all is blocked", || {
         let said = said.lock().unwrap().join("\n");
-        let at = said.split("http://").nth(1).and_then(|rest| rest.split('/').next()).map(str::to_owned);
-        at.filter(|_| said.contains("kube-api  silence")).ok_or(said)
+        if ready.iter().all(|line| said.contains(line)) { Ok(said) } else { Err(said) }
     });
+    // In the order in which it tells them: the reporter, then the agent of each node.
+    let answers: Vec<&str> = said.split("curl http://").skip(1).filter_map(|rest| Some(rest.split_once("/metrics")?.0)).collect();
+    let at = answers[1];
 
-    // The file of the page, but for the port of this lab.
+    // The file of the page, but for the ports of this lab.
     let folder = std::env::temp_dir().join(format!("gpt{}-lab-prometheus", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
-    let config = fs::read_to_string(ours("deploy/alerts/lab-prometheus.yaml")).unwrap();
-    assert!(config.contains("127.0.0.1:9797"));
+    let mut config = fs::read_to_string(ours("deploy/alerts/lab-prometheus.yaml")).unwrap();
+    for (port, answer) in [9798, 9797, 9800, 9801].iter().zip(&answers) {
+        let documented = format!("\"127.0.0.1:{port}\"");
+        assert!(config.contains(&documented), "{config}");
+        config = config.replace(&documented, &format!("\"{answer}\""));
+    }
     let rules = ours("deploy/alerts/guardprobe.rules.yaml");
-    let config = config.replace("127.0.0.1:9797", &at).replace("guardprobe.rules.yaml", rules.to_str().unwrap());
+    let config = config.replace("guardprobe.rules.yaml", rules.to_str().unwrap());
     fs::write(folder.join("prometheus.yaml"), config).unwrap();
     let port = free_port();
     let mut prometheus = Command::new("prometheus");
@@ -121,8 +128,7 @@ fn on_ones_own_machine_the_alert_of_a_held_lab_fires() {
     within(Duration::from_secs(30), "nothing fires", || {
         firing(port).and_then(|all| if all.is_empty() { Ok(()) } else { Err(format!("{all:?}")) })
     });
-    let switched =
-        Command::new(env!("CARGO_BIN_EXE_guardprobe")).args(["lab", "guard", "off", "--listen", &at]).status().unwrap();
+    let switched = Command::new(env!("CARGO_BIN_EXE_guardprobe")).args(["lab", "guard", "off", "--listen", at]).status().unwrap();
     assert!(switched.success());
     within(Duration::from_secs(60), "the alert fires for both targets", || {
         let mut all = firing(port)?;
