@@ -66,6 +66,17 @@ impl<'c> Laptop<'c> {
         command
     }
 
+    /// The same permissions, by an exec plugin.
+    fn config_with_a_plugin(&self) -> String {
+        let token = self.cluster.kubectl(&["create", "token", "-n", "guardprobe", "guardprobe-verify"]);
+        let kind = json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"});
+        let mut credential = kind.clone();
+        credential["status"] = json!({"token": token.trim()});
+        let answer = self.cluster.file("credential.json", &credential.to_string());
+        let exec = json!({"apiVersion": kind["apiVersion"], "command": "cat", "args": [answer], "interactiveMode": "Never"});
+        self.cluster.kubeconfig("plugin.conf", API, json!({"exec": exec}))
+    }
+
     /// Exit status, and all that it said.
     fn answer(&self, before: &[&str], args: &[&str]) -> (i32, String) {
         let output = self.verify(before, args).output().unwrap();
@@ -111,6 +122,9 @@ fn a_release_on_a_real_kubelet_is_verified_by_port_forward() {
         let (status, said) = laptop.answer(&["faketime", "-f", offset], &[]);
         assert_eq!(status, 0, "{offset}: {said}");
     }
+    // By a program that gives the credentials, as those of cloud providers do.
+    let output = laptop.verify(&[], &[]).env("KUBECONFIG", laptop.config_with_a_plugin()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     // Helm asks the same, from a pod.
     let said = helm(&cluster, &containers, &["test", "guardprobe", "--timeout", "150s"]);
     assert_eq!(said.matches("Succeeded").count(), 5, "{said}");
