@@ -45,11 +45,12 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// What to log to stderr: a level, or module=level pairs.
+    /// What to log to stderr: a level, or module=level pairs; info, with less of some libraries, when not given.
     #[arg(
         long,
         global = true,
         env = "GUARDPROBE_LOG",
+        hide_default_value = true,
         default_value = "info,hickory_resolver=error,hickory_net=error,kube_client=off,kube_runtime=error"
     )]
     pub log: String,

@@ -20,8 +20,10 @@ use guardprobe_core::judge::verify::{Question, Scope};
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::Attribution;
 use guardprobe_core::model::names;
+use guardprobe_core::model::verified::ToldRow;
 use guardprobe_core::parse::config as parse;
 use jiff::Timestamp;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
@@ -48,11 +50,12 @@ Examples:
       kubectl guardprobe
 
 Which nodes owe an answer is settled when it begins: all but those that are excused then (new, not ready, going) and those where no agent can be. Each has to show a \
-round that began after that; a report from before never counts, and no two machines' clocks are compared. An agent has a round each 15 s, and a reporter hears of it within 30 s.
+round that began after that; a report from before never counts, and no two machines' clocks are compared. An agent has a round each 15 s, and a reporter hears of it within 30 s. \
+One that proves nothing yet, such as an agent that has just started, is asked again until the time is up.
 
 It needs list of pods, and get and create of pods/portforward, in the reporter's namespace, nothing else.
 
-Exit status: 0 all blocked, 1 breached, 2 usage, configuration or permissions, 3 not proven: a node was late or proves nothing, there is no agent, or no reporter was reached.";
+Exit status: 0 all blocked, 1 breached, 2 usage, configuration or permissions, 3 not proven: a node was late or proves nothing, there is no agent, or no reporter was reached. --open: 0 once the page was there, else as these.";
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -67,7 +70,7 @@ pub struct VerifyArgs {
     /// The least attribution accepted as blocked: weak, silence, rejected or witnessed. The reporter may ask for more by itself.
     #[arg(long, value_name = "LEVEL", default_value = "weak", env = "GUARDPROBE_PROOF")]
     pub proof: Attribution,
-    /// How long to wait for the last node, such as 5m.
+    /// How long to wait for the last node to answer, and to prove something, such as 5m.
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse::duration_flag)]
     pub wait: Duration,
     /// Ask again and again, and print whenever the answer is another one, until Ctrl-C.
@@ -106,23 +109,23 @@ pub enum Output {
 /// Runs the command; the exit status is that of DESIGN §6.
 pub fn run(args: &VerifyArgs) -> ExitCode {
     let clock = Clock::start();
+    // The page is for people, whatever the format.
+    let output = if args.open { Output::Table } else { args.output };
+    let shown = Cell::new(false);
     let runtime = match runtime::single() {
         Ok(runtime) => runtime,
-        Err(error) => return end(args.output, &Closed::NotProven(error.to_string())),
+        Err(error) => return end(output, &Closed::NotProven(error.to_string())),
     };
     let status = runtime.block_on(async {
         let mut signals = match Signals::catch() {
             Ok(signals) => signals,
-            Err(error) => return end(args.output, &Closed::NotProven(error.to_string())),
+            Err(error) => return end(output, &Closed::NotProven(error.to_string())),
         };
         tokio::select! {
-            done = verify(args, &clock) => match done {
-                Ok(status) => ExitCode::from(status),
-                Err(closed) => end(args.output, &closed),
-            },
+            done = verify(args, &clock, &shown) => done.unwrap_or_else(|closed| end(output, &closed)),
             _ = signals.terminated() => {
-                if args.open {
-                    return ExitCode::SUCCESS;
+                if shown.get() {
+                    return ExitCode::SUCCESS; // that is how the page ends
                 }
                 eprintln!("\r\x1b[Kguardprobe verify: interrupted; nothing was left behind, and nothing is proved");
                 ExitCode::from(INTERRUPTED)
@@ -151,15 +154,17 @@ fn end(output: Output, closed: &Closed) -> ExitCode {
     ExitCode::from(status)
 }
 
-async fn verify(args: &VerifyArgs, clock: &Clock) -> Result<u8, Closed> {
+async fn verify(args: &VerifyArgs, clock: &Clock, shown: &Cell<bool>) -> Result<ExitCode, Closed> {
     let way = match &args.url {
         Some(url) => Way::Url(url.clone()),
         None => Way::find(&args.namespace, args.context.as_deref()).await?,
     };
-    if args.open {
-        return open::page(way).await.map(|()| names::EXIT_BLOCKED);
-    }
     let mut door = Door::new(way);
+    if args.open {
+        // Whoever is not permitted, or finds nobody there, is told so here and not by a browser.
+        first_look(args, clock, clock.now().up, &mut door, &mut Waiting::begin()).await?;
+        return open::page(door, || shown.set(true)).await.map(|()| ExitCode::SUCCESS);
+    }
     let (mut before, mut without) = (None, String::new());
     loop {
         let (question, asked) = match ask(args, clock, &mut door).await {
@@ -185,7 +190,7 @@ async fn verify(args: &VerifyArgs, clock: &Clock) -> Result<u8, Closed> {
             write(&text).map_err(|error| failed(error.to_string()))?;
         }
         if !args.watch {
-            return Ok(outcome.exit_status());
+            return Ok(ExitCode::from(outcome.exit_status()));
         }
         (before, without) = (Some(standings), String::new());
         sleep(names::VERIFY_PERIOD).await;
@@ -195,24 +200,9 @@ async fn verify(args: &VerifyArgs, clock: &Clock) -> Result<u8, Closed> {
 /// One question, until all have answered or the time is up.
 async fn ask(args: &VerifyArgs, clock: &Clock, door: &mut Door) -> Result<(Question, Timestamp), Closed> {
     let (began, asked) = (clock.now(), clock.now().up);
-    let left = |clock: &Clock| args.wait.saturating_sub(clock.now().up.saturating_sub(asked));
+    let left = |clock: &Clock| time_left(args, clock, asked);
     let mut waiting = Waiting::begin();
-    let first = loop {
-        let why = match look(door, left(clock)).await {
-            Ok(told) if told.pending.is_empty() => break told.rows,
-            Ok(told) => {
-                format!("the reporter has just started, and does not know the cluster yet: pending: {}", told.pending.join("; "))
-            }
-            // Another replica may answer.
-            Err(Closed::NotProven(why)) => why,
-            refused => refused.map(|_| String::new())?,
-        };
-        if left(clock).is_zero() || args.wait < names::VERIFY_PERIOD || door.tried_all() {
-            return Err(Closed::NotProven(why));
-        }
-        waiting.say(&why);
-        sleep(names::VERIFY_PERIOD).await;
-    };
+    let first = first_look(args, clock, asked, door, &mut waiting).await?;
     let scope = Scope {
         guards: args.guard.iter().map(GuardName::to_string).collect(),
         nodes: args.node.iter().cloned().collect::<BTreeSet<String>>(),
@@ -231,23 +221,63 @@ async fn ask(args: &VerifyArgs, clock: &Clock, door: &mut Door) -> Result<(Quest
         )));
     }
     loop {
-        let sent = clock.now().up;
+        let (sent, mut silent) = (clock.now().up, None);
         match look(door, left(clock)).await {
             // A reporter that has just taken over knows of nobody yet, and says so.
-            Ok(told) if !told.pending.is_empty() => waiting.say("the reporter has just started"),
+            Ok(told) if !told.pending.is_empty() => silent = Some("the reporter has just started".to_owned()),
             Ok(told) => question.hear(sent, told.rows),
             // It may be rolled over meanwhile: it is asked again until the time is up, and then what was heard is told.
-            Err(closed) if left(clock).is_zero() => eprintln!("at the end the reporter did not answer any more: {closed}"),
-            Err(closed) => tracing::debug!("{closed}"),
+            Err(closed) if left(clock).is_zero() => {
+                eprintln!("at the end the reporter did not answer any more: {}", closed.why())
+            }
+            Err(closed) => {
+                silent = Some(closed.why().to_owned());
+            }
         }
         let progress = question.progress();
-        if progress.answered == progress.expected || left(clock).is_zero() {
+        // Who watches is told of what proves nothing as well, and asks again anyhow.
+        let enough = if args.watch || question.is_breached() { progress.answered } else { progress.settled };
+        if enough == progress.expected || left(clock).is_zero() {
             return Ok((question, began.wall));
         }
-        waiting.progress(progress, question.waiting(), left(clock));
+        match silent {
+            Some(why) => waiting.say(&format!("{why}; {} s left", left(clock).as_secs())),
+            None => waiting.progress(progress, question.waiting(), left(clock)),
+        }
         // A fleet of many pages is not asked for each second.
         sleep((names::VERIFY_PERIOD * door.pages()).min(left(clock))).await;
     }
+}
+
+/// The first answer of a reporter that knows the cluster, within the time there is.
+async fn first_look(
+    args: &VerifyArgs,
+    clock: &Clock,
+    asked: Duration,
+    door: &mut Door,
+    waiting: &mut Waiting,
+) -> Result<Vec<ToldRow>, Closed> {
+    loop {
+        let left = time_left(args, clock, asked);
+        let why = match look(door, left).await {
+            Ok(told) if told.pending.is_empty() => return Ok(told.rows),
+            Ok(told) => {
+                format!("the reporter has just started, and does not know the cluster yet: pending: {}", told.pending.join("; "))
+            }
+            // Another replica may answer.
+            Err(Closed::NotProven(why)) => why,
+            refused => refused.map(|_| String::new())?,
+        };
+        if time_left(args, clock, asked).is_zero() || args.wait < names::VERIFY_PERIOD || door.tried_all() {
+            return Err(Closed::NotProven(why));
+        }
+        waiting.say(&why);
+        sleep(names::VERIFY_PERIOD).await;
+    }
+}
+
+fn time_left(args: &VerifyArgs, clock: &Clock, asked: Duration) -> Duration {
+    args.wait.saturating_sub(clock.now().up.saturating_sub(asked))
 }
 
 /// The fleet, within the time that is left or that one call may take.

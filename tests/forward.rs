@@ -4,7 +4,7 @@
 mod common;
 
 use common::cluster::{API, Cluster, FLEET, Process};
-use common::containers::{Containers, IMAGE};
+use common::containers::{Containers, IMAGE, Policy};
 use common::facts::{eventually, within};
 use common::helm::{chart, helm_in};
 use common::own_namespace;
@@ -23,10 +23,10 @@ fn values() -> String {
     format!(
         "\
 image: {{registry: {registry}, repository: {repository}}}
-guards: [{{name: deny-k8s-api-and-imds, namespace: default, labels: {{egress: restricted}}, targets: [{{name: imds, kind: imds}}]}}]
+guards: [{{name: deny-k8s-api-and-imds, namespace: default, labels: {{egress: restricted}}}}]
 agent: {{interval: 2s, timeout: 1100ms, startup: 10s}}
 reporter: {{replicas: 2, rules: {{stale: 6s, grace: 5s}}}}
-tests: {{wait: 30s, verify: true}}
+tests: {{wait: 90s, verify: {{enabled: true}}}}
 "
     )
 }
@@ -106,18 +106,21 @@ fn reporters(cluster: &Cluster) -> Vec<String> {
 fn a_release_on_a_real_kubelet_is_verified_by_port_forward() {
     let cluster = Cluster::with_scheduler();
     let containers = Containers::start(&cluster);
-    containers.guard();
+    Policy::enforced(&cluster, |policy| verified(&cluster, &containers, policy));
+}
+
+fn verified(cluster: &Cluster, containers: &Containers<'_>, policy: &Policy<'_>) {
     let (values, chart) = (cluster.file("values.yaml", &values()), chart());
     let install = ["install", "guardprobe", chart.to_str().unwrap(), "--values", &values, "--wait", "--timeout", "120s"];
-    helm(&cluster, &containers, &install);
-    let laptop = Laptop::new(&cluster);
+    helm(cluster, containers, &install);
+    let laptop = Laptop::new(cluster);
 
     // 0: all blocked, whatever this machine's clock says.
     let began = Instant::now();
     let (status, said) = laptop.answer(&[], &[]);
     println!("verified by port-forward after {:.1?}\n{said}", began.elapsed());
     assert_eq!(status, 0, "{said}{}", containers.log());
-    assert!(said.contains("blocked     default/deny-k8s-api-and-imds  1 node  imds 1 silence"), "{said}");
+    assert!(said.contains("blocked     default/deny-k8s-api-and-imds  1 node  imds 1 silence, kube-api 1 silence"), "{said}");
     for offset in ["-1h", "+1h"] {
         let (status, said) = laptop.answer(&["faketime", "-f", offset], &[]);
         assert_eq!(status, 0, "{offset}: {said}");
@@ -126,40 +129,44 @@ fn a_release_on_a_real_kubelet_is_verified_by_port_forward() {
     let output = laptop.verify(&[], &[]).env("KUBECONFIG", laptop.config_with_a_plugin()).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     // Helm asks the same, from a pod.
-    let said = helm(&cluster, &containers, &["test", "guardprobe", "--timeout", "150s"]);
+    let said = helm(cluster, containers, &["test", "guardprobe", "--timeout", "150s"]);
     assert_eq!(said.matches("Succeeded").count(), 5, "{said}");
+    assert!(said.contains("BLOCKED  All that was tried is blocked on 1 node"), "it prints the answer: {said}");
 
     // 1: open.
-    containers.unguard();
+    policy.is_there(false);
     let open = within(PATIENCE, "it is told that it is open", || match laptop.answer(&[], &[]) {
         (1, said) => Ok(said),
         (status, said) => Err(format!("{status}: {said}")),
     });
-    assert!(open.starts_with("BREACHED    default/deny-k8s-api-and-imds  node-1  imds  token_issued"), "{open}");
-    containers.guard();
+    assert!(open.starts_with("BREACHED    default/deny-k8s-api-and-imds  node-1  imds      token_issued"), "{open}");
+    policy.is_there(true);
     within(PATIENCE, "it is shut again", || match laptop.answer(&[], &[]) {
         (0, _) => Ok(()),
         (status, said) => Err(format!("{status}: {said}")),
     });
 
     // 2: somebody who may not.
-    let nobody = config_of(&cluster, "default", "default");
+    let nobody = config_of(cluster, "default", "default");
     let output = laptop.verify(&[], &[]).env("KUBECONFIG", nobody).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && said.contains("kubectl auth can-i get pods/portforward -n guardprobe"), "{said}");
 
     // 2: somebody whom the API server does not know any more.
     cluster.kubectl(&["create", "serviceaccount", "-n", "default", "gone"]);
-    let gone = config_of(&cluster, "default", "gone");
+    let gone = config_of(cluster, "default", "gone");
     cluster.kubectl(&["delete", "serviceaccount", "-n", "default", "gone"]);
     let output = laptop.verify(&[], &[]).env("KUBECONFIG", gone).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && said.contains("does not accept these credentials"), "{said}");
 
     // 3: an agent that stands still.
-    let agents = containers.running("agent");
-    let [agent] = agents[..] else { panic!("{agents:?}") };
-    kill(agent, Signal::SIGSTOP).unwrap();
+    let agents_are = |signal| {
+        let agents = containers.running("agent");
+        assert!(agents.len() == 1, "{agents:?}");
+        kill(agents[0], signal).unwrap(); // one that stands still for long is started anew by the kubelet
+    };
+    agents_are(Signal::SIGSTOP);
     let (status, said) = laptop.answer(&[], &["--wait", "8s"]);
     assert!(status == 3 && said.contains("NOT PROVEN  default/deny-k8s-api-and-imds  node-1"), "{status}: {said}");
 
@@ -172,13 +179,13 @@ fn a_release_on_a_real_kubelet_is_verified_by_port_forward() {
     // The reporter that it asks goes away meanwhile: it goes on with the other one.
     let mut waits = Process::start(&mut laptop.verify(&[], &["--wait", "2m", "-o", "json"]));
     waits.until_said("waiting for node-1");
-    let first = reporters(&cluster)[0].clone();
+    let first = reporters(cluster)[0].clone();
     cluster.kubectl(&["delete", "pod", "-n", "guardprobe", &first, "--wait=false"]);
     eventually("it is gone", || match cluster.try_kubectl(&["get", "pod", "-n", "guardprobe", &first]).status.success() {
         false => Ok(()),
         true => Err("it is there".to_owned()),
     });
-    kill(agent, Signal::SIGCONT).unwrap();
+    agents_are(Signal::SIGCONT);
     let status = within(PATIENCE, "it ends", || waits.ended().ok_or_else(|| waits.stderr()));
     let document: Value = serde_json::from_str(&waits.stdout()).unwrap();
     assert_eq!(status, 0, "{document}{}", waits.stderr());
@@ -196,7 +203,15 @@ fn the_page(laptop: &Laptop<'_>) {
         if ready == "2" { Ok(()) } else { Err(ready) }
     });
     let mut open = Process::start(&mut laptop.verify(&[], &["--open"]));
-    eventually("it says where", || if open.stdout().contains("http://127.0.0.1:9799/") { Ok(()) } else { Err(open.stderr()) });
+    let says = |page: &Process, url: &str| {
+        eventually("it says where", || if page.stdout().contains(url) { Ok(()) } else { Err(page.stdout() + &page.stderr()) });
+    };
+    says(&open, "The status page: http://127.0.0.1:9799/");
+    // The port is taken: another does as well.
+    let second = Process::start(&mut laptop.verify(&[], &["--open"]));
+    says(&second, "The status page: http://127.0.0.1:");
+    assert!(!second.stdout().contains(":9799/"), "{}", second.stdout());
+    drop(second);
     let opened = cluster.folder.join("opened");
     eventually("a browser is started", || match fs::read_to_string(&opened) {
         Ok(url) if url == "http://127.0.0.1:9799/\n" => Ok(()),

@@ -1,5 +1,5 @@
 //! What the image holds, run as a container runtime would: in a root with nothing but the program, four devices and what a kubelet mounts, as user
-//! 65532 without capabilities, in a network namespace. Run by ./test after `deploy/image/build --arch amd64 --binary-only`, which is its
+//! 65532 without capabilities, in a network namespace. Run by ./test after `deploy/image/build --arch amd64`, which makes its
 //! release build.
 #![allow(clippy::unwrap_used, reason = "a world that cannot be built is a failure")]
 mod common;

@@ -106,7 +106,7 @@ fn it_waits_for_a_round_of_each_node_that_began_after_the_question_and_exits_by_
     two.guard();
     // 3: less proof than is asked for.
     cluster.until_row("node-2", SOON, &["covered", "imds blocked"]);
-    let (status, said, _) = verify(&cluster, &["--url", URL, "--proof", "witnessed"]);
+    let (status, said, _) = verify(&cluster, &["--url", URL, "--proof", "witnessed", "--wait", "8s"]);
     assert!(status == 3 && said.contains("unproved"), "{said}");
 }
 

@@ -6,15 +6,39 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, Portforwarder};
 use kube::client::UpgradeConnectionError;
+use std::pin::Pin;
+use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::time::timeout;
 
-/// A stream to a port of a pod, for as long as this lives.
+/// How long a kubelet may take to say why a stream has ended.
+const COMPLAINT: Duration = Duration::from_secs(1);
+
+/// A stream to a port of a pod, for as long as its line lives.
 pub struct Forwarded {
     /// The stream.
     pub stream: DuplexStream,
-    /// Ends with it.
-    pub way: Portforwarder,
+    /// What it goes by.
+    pub line: Line,
+}
+
+/// What a forwarded stream goes by: it ends with this.
+pub struct Line {
+    way: Portforwarder,
+    complaint: Option<Pin<Box<dyn Future<Output = Option<String>> + Send>>>,
+}
+
+impl Line {
+    /// Why the stream has ended, if the kubelet says so: nobody listens at that port, for instance.
+    pub async fn complaint(&mut self) -> Option<String> {
+        timeout(COMPLAINT, self.complaint.take()?).await.ok()?
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.way.abort();
+    }
 }
 
 impl Cluster {
@@ -41,7 +65,8 @@ impl Cluster {
         let mut way = in_time(pods.portforward(pod, &[port])).await?;
         let stream =
             way.take_stream(port).ok_or_else(|| Trouble::Unreachable(format!("port {port} of {pod} was not forwarded")))?;
-        Ok(Forwarded { stream, way })
+        let complaint = way.take_error(port).map(|complaint| Box::pin(complaint) as Pin<Box<_>>);
+        Ok(Forwarded { stream, line: Line { way, complaint } })
     }
 }
 
@@ -52,14 +77,13 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
-    let answered = |status: &dyn std::fmt::Display| format!("the API server answered {status} to the port-forward");
+    let refused = |status| format!("the API server answered {status} to the port-forward");
     match timeout(names::API_TIMEOUT, call).await {
-        Ok(Err(kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)))) if status == 403 => {
-            Err(Trouble::Forbidden(answered(&status)))
-        }
-        Ok(Err(kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)))) if status == 401 => {
-            Err(Trouble::Unauthenticated(answered(&status)))
-        }
+        Ok(Err(kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)))) => Err(match status.as_u16() {
+            401 => Trouble::Unauthenticated(refused(status)),
+            403 => Trouble::Forbidden(refused(status)),
+            _ => Trouble::Unreachable(refused(status)),
+        }),
         Ok(answer) => answer.map_err(Trouble::from),
         Err(_) => Err(Trouble::Unreachable(format!("not within {} s", names::API_TIMEOUT.as_secs()))),
     }

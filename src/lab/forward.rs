@@ -2,20 +2,24 @@
 //! agent also takes the word to take a guard away or to bring it back, and hands that to the lab on its standard output.
 use super::role;
 use crate::process::runtime;
+use crate::wire::relay::{relay, turn_away};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 /// The request by which guards are switched, before `on` or `off`, a slash and the name of a node or `all`.
 pub(super) const SWITCH: &str = "/lab/guard/";
 /// In place of a node's name: every node.
 pub(super) const ALL: &str = "all";
+/// How many connections are forwarded at once.
+const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -43,9 +47,17 @@ pub(super) fn run(forward: Forward) -> io::Result<()> {
     let runtime = runtime::single()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
+        let gate = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
+            let place = Arc::clone(&gate).acquire_owned().await.map_err(io::Error::other)?;
             match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(serve(stream, forward.clone()))),
+                Ok((stream, _)) => {
+                    let forward = forward.clone();
+                    tokio::spawn(async move {
+                        let _ = serve(stream, forward).await;
+                        drop(place);
+                    });
+                }
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
         }
@@ -64,9 +76,9 @@ async fn serve(from: TcpStream, forward: Forward) -> io::Result<()> {
         Some(words) if is_known(words, &forward.nodes) => {
             io::stdout().write_all(format!("{words}\n").as_bytes())?;
             io::stdout().flush()?;
-            answer(from, "200 OK", words).await
+            turn_away(from, "200 OK", words).await
         }
-        Some(_) => answer(from, "404 Not Found", &format!("the nodes here are {}", forward.nodes.join(", "))).await,
+        Some(_) => turn_away(from, "404 Not Found", &format!("the nodes here are {}", forward.nodes.join(", "))).await,
         None => pass(from, forward.to).await,
     }
 }
@@ -79,16 +91,10 @@ fn is_known(words: &str, nodes: &[String]) -> bool {
 
 async fn pass(mut from: TcpStream, to: SocketAddr) -> io::Result<()> {
     match TcpStream::connect(to).await {
-        Ok(mut to) => tokio::io::copy_bidirectional(&mut from, &mut to).await.map(drop),
-        Err(_) => answer(from, "503 Service Unavailable", "what is asked for is not there yet").await,
+        Ok(to) => {
+            relay(&mut from, to).await;
+            Ok(())
+        }
+        Err(_) => turn_away(from, "503 Service Unavailable", "what is asked for is not there yet").await,
     }
-}
-
-async fn answer(mut to: TcpStream, status: &str, text: &str) -> io::Result<()> {
-    let length = text.len() + 1;
-    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}\n");
-    to.write_all(answer.as_bytes()).await?;
-    to.shutdown().await?;
-    // An unread request would turn the end into a reset, and the answer would be lost.
-    timeout(Duration::from_secs(1), tokio::io::copy(&mut to, &mut tokio::io::sink())).await?.map(drop)
 }

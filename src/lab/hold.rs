@@ -11,10 +11,11 @@ use anstream::{eprintln, println};
 use anstyle::{AnsiColor, Style};
 use guardprobe_core::model::finding::{Reason, Verdict};
 use guardprobe_core::model::names;
+use guardprobe_core::model::notice::EventLine;
 use guardprobe_core::model::transition::{Event, Line, Told, Transition};
 use http_body_util::Empty;
 use hyper::Request;
-use serde::Deserialize;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -40,19 +41,9 @@ enum Happened {
     Over,
 }
 
-/// A line of the reporter that stands for an Event.
-#[derive(Deserialize)]
-struct Posted {
-    schema: String,
-    r#type: String,
-    reason: String,
-    regarding: String,
-    note: String,
-}
-
 /// Runs until it is killed. Standard input holds the listeners.
 pub(super) fn hold(nodes: u8, keys: bool) -> io::Result<ExitCode> {
-    let listeners = Listeners::receive()?;
+    let listeners = Listeners::receive(nodes)?;
     let start = Instant::now();
     println!("A fleet in a box: network namespaces on this machine, and nothing leaves it.\n");
     println!("  {nodes} × (pod ── node: kube-proxy, then the guard ── vpc: IMDS, two API endpoints, DNS), and a reporter");
@@ -78,6 +69,7 @@ fn explain(fleet: &Fleet, listeners: &Listeners, keys: bool) -> io::Result<()> {
     let (reporter, page) = (listeners.reporter.local_addr()?, listeners.page.local_addr()?);
     let names: Vec<&str> = fleet.nodes.iter().map(|node| node.name.as_str()).collect();
     let (first, key) = (names.first().copied().unwrap_or_default(), if keys { "press Enter, or " } else { "" });
+    let (again, last) = (if keys { "Enter again, or " } else { "" }, names.last().copied().unwrap_or_default());
     let listen = if agent.to_string() == super::HOLD_AT { String::new() } else { format!(" --listen {agent}") };
     println!("An agent runs in the pod of each node ({}): every 5 s a round, every second a lone connect.", names.join(", "));
     println!("  the status page   http://{page}/");
@@ -86,9 +78,12 @@ fn explain(fleet: &Fleet, listeners: &Listeners, keys: bool) -> io::Result<()> {
     for (name, at) in names.iter().zip(&agents) {
         println!("                    curl http://{at}/metrics    the agent of {name}; /v1/report for what it saw");
     }
-    println!("Take the guard of {first} away: {key}in another terminal: guardprobe lab guard off{listen}   (and back: on)");
-    println!("Of another node, or of all of them: --node {}, or --node all.", names.last().copied().unwrap_or_default());
-    println!("End it with Ctrl-C; nothing is left behind.\n");
+    println!("Take the guard of {first} away: {key}in another terminal: guardprobe lab guard off{listen}");
+    println!("Bring it back: {again}guardprobe lab guard on{listen}. Of another node, or of all: --node {last}, --node all.");
+    println!("To look inside: {}", fleet.nodes.first().map(|node| node.world.way_in()).unwrap_or_default());
+    println!(
+        "End it with Ctrl-C; nothing is left behind. Times are UTC. A guard that goes again within ten minutes continues its incident.\n"
+    );
     Ok(())
 }
 
@@ -156,28 +151,33 @@ impl Guards {
             if node != forward::ALL && known.name != node {
                 continue;
             }
-            if *guard != to {
-                if to == Switch::On {
-                    known.world.guard_up()?
-                } else {
-                    known.world.guard_down()?
-                }
-                (*guard, *switched) = (to, Some(Instant::now()));
+            if *guard == to {
+                continue;
             }
-            println!("              {:<10}  the guard is {state}", known.name);
+            if to == Switch::On {
+                known.world.guard_up()?
+            } else {
+                known.world.guard_down()?
+            }
+            (*guard, *switched) = (to, Some(Instant::now()));
+            println!("{}  {:<10}  the guard is {state}", clock_time(Timestamp::now()), known.name);
         }
         Ok(())
     }
 }
 
+/// The time of day, with milliseconds (UTC).
+fn clock_time(time: Timestamp) -> String {
+    time.strftime("%H:%M:%S%.3f").to_string()
+}
+
 /// What an agent wrote, for a person, and how long after the guard was switched.
 fn tell(node: &str, transition: &Transition, switched: Option<Instant>) {
     let style = colour(transition.verdict);
-    let time = transition.time.to_string();
-    let time = time.split_once('T').map_or(time.as_str(), |(_, time)| time).get(..12).unwrap_or_default().to_owned();
+    let time = clock_time(transition.time);
     let (verdict, reason) = (transition.verdict.as_str(), transition.reason.as_str());
     let more = match (transition.verdict, transition.reason) {
-        (Verdict::Breached, Reason::Proof(_)) => "   shut in one round: a second one ends the breach".to_owned(),
+        (Verdict::Breached, Reason::Proof(_)) => "   found shut in one round: a second one ends the breach".to_owned(),
         _ => more(transition.event, transition.opening.as_ref()),
     };
     let after = switched.filter(|_| matches!(transition.event, Event::Opened | Event::Closed));
@@ -202,14 +202,11 @@ fn more(event: Event, opening: Option<&Told>) -> String {
 
 /// What the reporter would post, as far as a terminal has room: the rest of the note is on the page, and in `kubectl describe node`.
 fn post(line: &str) {
-    let Ok(posted) = serde_json::from_str::<Posted>(line) else { return };
-    if posted.schema != names::EVENT_SCHEMA {
-        return;
-    }
-    let colour = if posted.r#type == "Warning" { AnsiColor::Yellow } else { AnsiColor::Green };
+    let Ok(EventLine { reason, regarding, note, .. }) = serde_json::from_str(line) else { return };
+    let (word, colour) = if reason.is_warning() { ("Warning", AnsiColor::Yellow) } else { ("Normal", AnsiColor::Green) };
     let style = Style::new().fg_color(Some(colour.into()));
-    let note = posted.note.split_once(". ").map_or(posted.note.as_str(), |(first, _)| first);
-    println!("       Event  {:<10}  {style}{} {}{style:#}  {note} …", posted.regarding, posted.r#type, posted.reason);
+    let note = note.split_once(". ").map_or(note.clone(), |(first, _)| format!("{first} …"));
+    println!("{}  {regarding:<10}  Event  {style}{word} {}{style:#}  {note}", clock_time(Timestamp::now()), reason.as_str());
 }
 
 /// Asks a lab that is held in another terminal to switch the guard of a node, or of all.

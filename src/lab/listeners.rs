@@ -56,7 +56,7 @@ impl Listeners {
     ///
     /// # Errors
     /// They are not there.
-    pub(super) fn receive() -> io::Result<Self> {
+    pub(super) fn receive(nodes: u8) -> io::Result<Self> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         recvmsg(io::stdin(), &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
@@ -65,9 +65,11 @@ impl Listeners {
             _ => None,
         });
         let mut all = rights.flatten().map(TcpListener::from);
-        match (all.next(), all.next()) {
-            (Some(reporter), Some(page)) => Ok(Listeners { reporter, page, agents: all.collect() }),
-            _ => Err(io::Error::other("standard input holds no listeners")),
+        let (reporter, page, agents) = (all.next(), all.next(), all.collect::<Vec<_>>());
+        match (reporter, page) {
+            // Who has no descriptors left is given fewer.
+            (Some(reporter), Some(page)) if agents.len() == usize::from(nodes) => Ok(Listeners { agents, reporter, page }),
+            _ => Err(io::Error::other("not all listeners have arrived: are there file descriptors left?")),
         }
     }
 }

@@ -62,8 +62,8 @@ Exit status: 0 when every verdict was the expected one, 1 when one was not, 2 us
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = AFTER)]
 pub struct LabArgs {
-    /// Do not wait for Enter between the steps, for scripts.
-    #[arg(long)]
+    /// Do not wait for Enter between the steps of the story, for scripts.
+    #[arg(long, conflicts_with = "hold")]
     pub once: bool,
     /// Instead of the story, judge one situation of the catalogue, or all of them.
     #[arg(long, value_name = "NAME|all", conflicts_with = "hold")]
@@ -90,7 +90,7 @@ pub struct LabArgs {
 pub enum Held {
     /// Take the guard away, or bring it back.
     Guard {
-        /// Which of the two.
+        /// Off takes it away, as somebody does who deletes a policy; on brings it back.
         to: Switch,
         /// Of which node, or all.
         #[arg(long, value_name = "NODE|all", default_value_t = plan::node_name(1))]

@@ -161,11 +161,26 @@ pub(super) fn scenarios(chosen: &[String]) -> io::Result<ExitCode> {
                 .collect::<Vec<_>>()
         });
         for (name, outcome) in group.iter().zip(outcomes) {
+            let report = outcome.as_ref().ok().map(|outcome| outcome.report.clone());
             wrong += usize::from(!row(name, width, outcome));
+            if let (Some(report), 1) = (report, chosen.len()) {
+                in_full(name, &report);
+            }
         }
     }
     println!("\n{} judged as expected, {wrong} not, in {}", chosen.len() - wrong, took(start.elapsed()));
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(names::EXIT_LAB_UNEXPECTED) })
+}
+
+/// A situation that was asked for by its name: what it is, what was expected, and what was seen.
+fn in_full(name: &str, report: &Report) {
+    let Some((about, expect)) = scenario::about(name) else { return };
+    let expected: Vec<String> = expect.iter().map(|(target, finding)| format!("{target} {finding}")).collect();
+    println!("\n  {about}\n  expected: {}\n", expected.join(", "));
+    for of in &report.targets {
+        target(of);
+        println!("            {}", of.why);
+    }
 }
 
 /// One line of the table; true when all was judged as expected.

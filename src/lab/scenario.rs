@@ -9,6 +9,7 @@ use super::standin::Api;
 use super::world::{Checked, World};
 use super::{plan, role};
 use guardprobe_core::model::names;
+use guardprobe_core::model::report::Report;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::process::Stdio;
@@ -274,6 +275,13 @@ pub(super) struct Outcome {
     /// What was not as expected, in words.
     pub(super) wrong: Vec<String>,
     pub(super) seconds: f64,
+    /// What `check` said.
+    pub(super) report: Report,
+}
+
+/// What a situation is, and what is expected of it.
+pub(super) fn about(name: &str) -> Option<(&'static str, &'static [(&'static str, &'static str)])> {
+    CATALOGUE.iter().find(|scenario| scenario.name == name).map(|scenario| (scenario.about, scenario.expect))
 }
 
 /// The names that a person asked for: one, or all.
@@ -322,7 +330,7 @@ fn compare(scenario: &Scenario, checked: &Checked, seconds: f64) -> Outcome {
         wrong.push(format!("expected exit status {status}, not {}", checked.status));
     }
     let judged = scenario.expect.iter().filter_map(|(name, _)| Some(format!("{name} {}", found(name)?.0))).collect();
-    Outcome { judged, wrong, seconds }
+    Outcome { judged, wrong, seconds, report: checked.report.clone() }
 }
 
 /// The exit status that goes with the worst of the expected verdicts.

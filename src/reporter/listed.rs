@@ -4,12 +4,12 @@ use super::house::House;
 use crate::cluster::watch::News;
 use crate::process::lines;
 use crate::show::notes;
+use guardprobe_core::judge::notice::Act;
 use guardprobe_core::model::cluster::{DaemonSet, GuardName, Node, Placement, Pod};
 use guardprobe_core::model::names;
-use guardprobe_core::model::notice::Regarding;
+use guardprobe_core::model::notice::{EventLine, Regarding};
 use guardprobe_core::model::report::Role;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -94,17 +94,7 @@ async fn lead(house: &House) -> ! {
     }
 }
 
-/// An Event, as far as a person reads it.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    schema: &'static str,
-    r#type: &'static str,
-    reason: &'static str,
-    regarding: &'a str,
-    note: String,
-}
-
-/// Writes what would be posted.
+/// Writes what would be posted. That something goes on would be a count in an Event that is there: nothing new.
 async fn post(house: &House) -> ! {
     loop {
         let Some(act) = house.next() else {
@@ -112,10 +102,12 @@ async fn post(house: &House) -> ! {
             let _ = timeout(names::SETTLE, house.news()).await;
             continue;
         };
-        let notice = act.notice();
-        let (Regarding::Node { name: regarding, .. } | Regarding::DaemonSet { name: regarding, .. }) = &notice.regarding;
-        let (reason, r#type) = (notice.reason.as_str(), if notice.reason.is_warning() { "Warning" } else { "Normal" });
-        lines::write(&Line { schema: names::EVENT_SCHEMA, r#type, reason, regarding, note: notes::note(notice) }, reason);
+        if let Act::Post(notice) = &act {
+            let (Regarding::Node { name, .. } | Regarding::DaemonSet { name, .. }) = &notice.regarding;
+            let (schema, regarding) = (names::EVENT_SCHEMA.to_owned(), name.clone());
+            let line = EventLine { schema, reason: notice.reason, regarding, note: notes::note(notice) };
+            lines::write(&line, notice.reason.as_str());
+        }
         house.written(&act);
     }
 }

@@ -58,7 +58,9 @@ fn lines<'a>(outcome: &'a Outcome, place: &'a Verified) -> Vec<Line<'a>> {
 
 fn of_target(place: &Verified, row: &ToldRow, target: &ToldTarget, verdict: Verdict, reason: &str) -> (String, &'static str) {
     if let (Verdict::Breached, Some(open)) = (verdict, &target.open) {
-        return (opened(open), explained(reason).map_or("", |words| words.next));
+        let words = explained(reason);
+        let means = words.as_ref().map(|words| format!(" {}", words.means)).unwrap_or_default();
+        return (opened(open) + &means, words.map_or("", |words| words.next));
     }
     if reason == "late" {
         let (_, means, next) = of_place(place, row);
@@ -128,11 +130,11 @@ pub fn table(told: &Told<'_>, width: usize) -> String {
         page += &format!("{verdict}  {place:<places$}  {target:<targets$}  {}\n", clean(&line.reason));
         page += &hang("            ", FAINT, &clean(&line.means), width);
     }
-    if !bad.is_empty() {
+    let rest = well_lines(told.outcome, width) + &others(told.outcome, width);
+    if !(bad.is_empty() || rest.is_empty()) {
         page.push('\n');
     }
-    page += &well_lines(told.outcome, width);
-    page += &others(told.outcome, width);
+    page += &rest;
     page + &closing(told, &bad, width)
 }
 
@@ -206,7 +208,8 @@ fn others(outcome: &Outcome, width: usize) -> String {
 pub fn some_of(names: &[String]) -> Option<String> {
     let more = names.len().saturating_sub(NAMED);
     let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!names.is_empty()).then(|| names[..names.len() - more].join(", ") + &tail)
+    let named: Vec<String> = names[..names.len() - more].iter().map(|name| clean(name)).collect();
+    (!names.is_empty()).then(|| named.join(", ") + &tail)
 }
 
 /// The answer in one sentence.

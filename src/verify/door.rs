@@ -1,6 +1,6 @@
 //! The ways to a reporter's fleet: a URL, or a port-forward to one of its pods. The conversation goes on as long as it holds; where it breaks, another
 //! begins, with another replica if there is one.
-use crate::cluster::forward::Forwarded;
+use crate::cluster::forward::{Forwarded, Line};
 use crate::cluster::{Cluster, Trouble};
 use crate::wire::Conversation;
 use guardprobe_core::model::names;
@@ -9,7 +9,6 @@ use guardprobe_core::parse::fleet;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, Uri};
-use kube::api::Portforwarder;
 use std::fmt;
 use std::str::FromStr;
 use tokio::net::TcpStream;
@@ -30,6 +29,14 @@ pub(super) enum Closed {
     Refused(String),
     /// It was asked, and nobody answered.
     NotProven(String),
+}
+
+impl Closed {
+    /// Why, without what follows from it.
+    pub(super) fn why(&self) -> &str {
+        let (Closed::Refused(why) | Closed::NotProven(why)) = self;
+        why
+    }
 }
 
 impl fmt::Display for Closed {
@@ -107,8 +114,8 @@ struct Open {
     host: String,
     /// What people are told.
     at: String,
-    /// Ends with the conversation.
-    _forward: Option<Portforwarder>,
+    /// What the conversation goes by, where it was forwarded.
+    line: Option<Line>,
 }
 
 /// The whole fleet, as it was told.
@@ -132,19 +139,11 @@ impl Door {
         self.failed >= REPLICAS
     }
 
-    /// Where it leads by a URL.
-    pub(super) fn url(&self) -> Option<&Url> {
-        match &self.way {
-            Way::Url(url) => Some(url),
-            Way::Forward { .. } => None,
-        }
-    }
-
-    /// What is needed for more port-forwards, where it is one.
-    pub(super) fn into_forward(self) -> Option<(Cluster, String)> {
+    /// What is needed for more port-forwards, where it is one, or else the URL.
+    pub(super) fn into_forward(self) -> Result<(Cluster, String), Url> {
         match self.way {
-            Way::Url(_) => None,
-            Way::Forward { cluster, namespace } => Some((cluster, namespace)),
+            Way::Url(url) => Err(url),
+            Way::Forward { cluster, namespace } => Ok((cluster, namespace)),
         }
     }
 
@@ -199,7 +198,14 @@ impl Door {
         let at = open.at.clone();
         let unreachable = |why: String| Closed::NotProven(format!("the reporter at {at} does not answer: {why}"));
         let (head, body) = match asked {
-            Ok(answer) => answer.map_err(|error| unreachable(error.to_string()))?,
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                let complaint = match &mut open.line {
+                    Some(line) => line.complaint().await,
+                    None => None,
+                };
+                return Err(unreachable(complaint.unwrap_or_else(|| error.to_string())));
+            }
             Err(_) => return Err(unreachable(format!("not within {} s", names::API_TIMEOUT.as_secs()))),
         };
         match head.status {
@@ -219,13 +225,13 @@ impl Door {
                 };
                 let conversation = Conversation::begin(stream).await.map_err(|error| unreachable(error.to_string()))?;
                 let authority = url.authority.clone();
-                Ok(Open { conversation, host: authority.clone(), at: authority, _forward: None })
+                Ok(Open { conversation, host: authority.clone(), at: authority, line: None })
             }
             Way::Forward { cluster, namespace } => {
-                let (at, Forwarded { stream, way }) = forward(cluster, namespace, self.turn).await?;
+                let (at, Forwarded { stream, line }) = forward(cluster, namespace, self.turn).await?;
                 let conversation =
                     Conversation::begin(stream).await.map_err(|error| Closed::NotProven(format!("{at}: {error}")))?;
-                Ok(Open { conversation, host: "localhost".to_owned(), at, _forward: Some(way) })
+                Ok(Open { conversation, host: "localhost".to_owned(), at, line: Some(line) })
             }
         }
     }

@@ -1,56 +1,50 @@
 //! The status page in a browser: a loopback port of this machine, from which each connection goes on to a reporter by a port-forward of its own.
-use super::door::{Closed, Door, FLEET_PORT, Way, forward};
-use guardprobe_core::model::names;
+use super::door::{Closed, Door, FLEET_PORT, forward};
+use crate::cluster::Cluster;
+use crate::cluster::forward::Forwarded;
+use crate::wire::Heard;
+use crate::wire::relay::{relay, turn_away};
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// How many connections are forwarded at once: a browser comes with six.
 const CONNECTIONS_MAX: usize = 32;
 
-/// Opens the page in a browser and, where it is reached by port-forward, serves it until the future is dropped.
+/// Opens the page of the reporter behind that door, which has answered; `shown` is told when it is there to be looked at. Where it is reached by
+/// port-forward, serves it until the future is dropped.
 ///
 /// # Errors
-/// No reporter answers, or this machine gives no loopback port.
-pub(super) async fn page(way: Way) -> Result<(), Closed> {
-    let mut door = Door::new(way);
-    // Whoever is not permitted, or finds nobody there, is told so here and not by a browser.
-    door.fleet().await?;
-    let (url, reporter) = (door.url().map(ToString::to_string), door.reporter().to_owned());
-    let Some((cluster, namespace)) = door.into_forward() else {
-        let url = url.unwrap_or_default();
-        show(&url, &format!("told by {reporter}"));
-        return Ok(());
+/// This machine gives no loopback port.
+pub(super) async fn page(door: Door, shown: impl Fn()) -> Result<(), Closed> {
+    let reporter = door.reporter().to_owned();
+    let (cluster, namespace) = match door.into_forward() {
+        Ok(way) => way,
+        Err(url) => {
+            show(&url.to_string(), &format!("told by {reporter}"));
+            return Ok(());
+        }
     };
     let listener = listen().await.map_err(|error| Closed::NotProven(format!("no loopback port for the page: {error}")))?;
     let at = listener.local_addr().map_err(|error| Closed::NotProven(error.to_string()))?;
     show(&format!("http://{at}/"), &format!("forwarded to the reporters of namespace {namespace}; Ctrl-C ends it"));
+    shown();
     let (cluster, gate) = (Arc::new(cluster), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
-    let mut turn = 0;
     loop {
         let Ok(place) = Arc::clone(&gate).acquire_owned().await else { return Ok(()) };
-        let Ok((mut stream, _)) = listener.accept().await else {
+        let Ok((stream, _)) = listener.accept().await else {
             sleep(Duration::from_millis(100)).await; // no descriptor left, for instance
             continue;
         };
         let (cluster, namespace) = (Arc::clone(&cluster), namespace.clone());
-        turn += 1;
         tokio::spawn(async move {
-            let _place = place;
-            // Another replica may answer.
-            let forwarded = match forward(&cluster, &namespace, 0).await {
-                Err(Closed::NotProven(_)) => forward(&cluster, &namespace, turn).await,
-                done => done,
-            };
-            match forwarded {
-                Ok((_, mut forwarded)) => drop(copy_bidirectional(&mut stream, &mut forwarded.stream).await),
-                Err(closed) => drop(refuse(stream, &closed.to_string()).await),
-            }
+            let _ = serve(stream, &cluster, &namespace).await;
+            drop(place);
         });
     }
 }
@@ -65,16 +59,28 @@ async fn listen() -> io::Result<TcpListener> {
 
 fn show(url: &str, how: &str) {
     anstream::println!("The status page: {url}   ({how})");
-    if let Err(error) = open::that_detached(url) {
-        anstream::eprintln!("no browser could be started here ({error}): open it yourself");
+    if open::that_detached(url).is_err() {
+        anstream::eprintln!("no browser could be started here: open it yourself");
     }
 }
 
-/// Says in the browser why there is no page.
-async fn refuse(mut to: TcpStream, why: &str) -> io::Result<()> {
-    let head = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n";
-    to.write_all(format!("{head}Content-Length: {}\r\n\r\n{why}", why.len()).as_bytes()).await?;
-    to.shutdown().await?;
-    // An unread request would turn the end into a reset, and the answer would be lost.
-    timeout(names::API_TIMEOUT, tokio::io::copy(&mut to, &mut tokio::io::sink())).await?.map(drop)
+/// One connection. Why there is no page is told in the browser.
+async fn serve(mut stream: TcpStream, cluster: &Cluster, namespace: &str) -> io::Result<()> {
+    let forwarded = match forward(cluster, namespace, 0).await {
+        // Another replica may answer.
+        Err(Closed::NotProven(_)) => forward(cluster, namespace, 1).await,
+        done => done,
+    };
+    match forwarded {
+        Ok((at, Forwarded { stream: to, mut line })) => {
+            let (to, anything) = Heard::listen(to);
+            relay(&mut stream, to).await;
+            if anything.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let why = line.complaint().await.unwrap_or_else(|| "it ended the connection".to_owned());
+            turn_away(stream, "502 Bad Gateway", &format!("{at} gave no answer: {why}")).await
+        }
+        Err(closed) => turn_away(stream, "502 Bad Gateway", &closed.to_string()).await,
+    }
 }

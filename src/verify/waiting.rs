@@ -24,23 +24,33 @@ impl Waiting {
     pub(super) fn say(&mut self, text: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(text.to_owned()),
-            None => self.now_and_then(|| eprintln!("{text}")),
+            // What is over in a moment is told by the end.
+            None => self.now_and_then(3, || eprintln!("{text}")),
         }
     }
 
-    pub(super) fn progress<'s>(&mut self, progress: Progress, waiting: impl Iterator<Item = &'s Spot>, left: Duration) {
-        let names: Vec<String> = waiting.map(|spot| spot.node.clone()).collect();
+    pub(super) fn progress<'s>(
+        &mut self,
+        progress: Progress,
+        waiting: impl Iterator<Item = (&'s Spot, Option<&'s str>)>,
+        left: Duration,
+    ) {
+        let name = |(spot, doubt): (&Spot, Option<&str>)| match doubt {
+            Some(doubt) => format!("{} ({doubt})", spot.node),
+            None => spot.node.clone(),
+        };
+        let names: Vec<String> = waiting.map(name).collect();
         let names = some_of(&names).unwrap_or_default();
         match &self.bar {
             Some(bar) => {
                 bar.set_length(progress.expected as u64);
-                bar.set_position(progress.answered as u64);
-                bar.set_message(format!("waiting for {names} ({} s left)", left.as_secs()));
+                bar.set_position(progress.settled as u64);
+                bar.set_message(format!("{} s left, waiting for {names}", left.as_secs()));
             }
-            None => self.now_and_then(|| {
+            None => self.now_and_then(0, || {
                 eprintln!(
                     "{} of {} have answered; waiting for {names} ({} s left)",
-                    progress.answered,
+                    progress.settled,
                     progress.expected,
                     left.as_secs()
                 );
@@ -48,8 +58,9 @@ impl Waiting {
         }
     }
 
-    fn now_and_then(&mut self, say: impl FnOnce()) {
-        if self.looks.is_multiple_of(EVERY) {
+    /// Says it at that look, and each so many later.
+    fn now_and_then(&mut self, first: u32, say: impl FnOnce()) {
+        if self.looks % EVERY == first {
             say();
         }
         self.looks += 1;

@@ -1,4 +1,6 @@
-//! HTTP exchanges on a connection that already stands, with bounds: with the body only where it is asked for.
+//! HTTP exchanges on a connection that already stands, with bounds: with the body only where it is asked for. And `relay`: from one stream to another.
+pub mod relay;
+
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;

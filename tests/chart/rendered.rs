@@ -1,4 +1,5 @@
 //! What Helm makes of the chart, looked at as objects.
+use crate::common::documented_permissions;
 use crate::common::helm::{chart, helm, objects, ours, read, template, values_files};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,6 +118,25 @@ fn an_agent_wears_the_labels_of_its_guard_and_a_witness_none_of_them() {
     }
 }
 
+/// `helm test` verifies with the permissions that docs/verify.md has, which a test applies, and makes none where it is not to.
+#[test]
+fn the_test_that_verifies_may_do_what_the_page_says_and_nothing_else() {
+    let documented = read(&documented_permissions());
+    let documented = documented.iter().find(|object| object["kind"] == "Role").unwrap();
+    let roles = |more: &[&str]| {
+        let all = objects(&minimal(), &[&["--set", "tests.verify.enabled=true"], more].concat());
+        let ours = |object: &Value| object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-verify-test"));
+        all.into_iter().filter(ours).filter(|object| object["kind"] != "ServiceAccount").collect::<Vec<_>>()
+    };
+    let all = roles(&[]);
+    let kinds: BTreeSet<&str> = all.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["Pod", "Role", "RoleBinding"].into());
+    let role = all.iter().find(|object| object["kind"] == "Role").unwrap();
+    assert_eq!(role["rules"], documented["rules"]);
+    let without = roles(&["--set", "rbac.create=false"]);
+    assert!(without.len() == 1 && without[0]["kind"] == "Pod", "{without:?}");
+}
+
 #[test]
 fn every_pod_is_as_little_as_it_can_be() {
     let all = all();
@@ -124,8 +144,9 @@ fn every_pod_is_as_little_as_it_can_be() {
     assert!(pods.len() > 15, "{}", pods.len());
     for (file, pod) in &pods {
         let (spec, labels, notes) = (&pod["spec"], &pod["metadata"]["labels"], &pod["metadata"]["annotations"]);
-        let reporter = labels["app.kubernetes.io/component"] == "reporter";
-        assert_eq!(spec["automountServiceAccountToken"], reporter, "{file}: {pod}");
+        let component = &labels["app.kubernetes.io/component"];
+        let asks_the_api = component == "reporter" || component == "verify";
+        assert_eq!(spec["automountServiceAccountToken"], asks_the_api, "{file}: {pod}");
         assert_eq!(spec["enableServiceLinks"], false);
         for key in ["hostNetwork", "hostPID", "hostIPC", "initContainers", "shareProcessNamespace"] {
             assert!(spec.get(key).is_none(), "{file}: {key}");
@@ -139,7 +160,7 @@ fn every_pod_is_as_little_as_it_can_be() {
         let context =
             json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
         assert_eq!(container["securityContext"], context);
-        for volume in spec["volumes"].as_array().unwrap() {
+        for volume in spec["volumes"].as_array().into_iter().flatten() {
             assert!(volume.get("configMap").is_some(), "{file}: {volume}");
         }
         assert_eq!(labels["sidecar.istio.io/inject"], "false");

@@ -6,8 +6,10 @@ use super::cluster::{Cluster, Process, tool};
 use super::facts::within;
 use nix::unistd::Pid;
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The node's name.
@@ -34,11 +36,34 @@ pub(crate) struct Containers<'c> {
     folder: PathBuf,
 }
 
-/// The folder of a program that the path leads to.
+/// The folder of a program that the path leads to, or that ./test has unpacked.
 fn folder_of(program: &str) -> PathBuf {
+    let home = |inner: &str| std::env::var_os("HOME").map(|home| Path::new(&home).join(inner));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| home(".cache")).unwrap();
+    let unpacked = ["usr/bin", "usr/sbin", "usr/lib/cni"].map(|folder| cache.join("guardprobe-test").join(folder));
     let path = std::env::var_os("PATH").unwrap();
-    let found = std::env::split_paths(&path).find(|folder| folder.join(program).exists());
+    let found = std::env::split_paths(&path).chain(unpacked).find(|folder| folder.join(program).exists());
     found.unwrap_or_else(|| panic!("{program} is not on the PATH: ./test unpacks it"))
+}
+
+/// What deploy/image/build made, of this source.
+fn image() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let image = here.join("dist/guardprobe.oci.tar");
+    let changed = |path: &Path| fs::metadata(path).and_then(|about| about.modified());
+    let built = changed(&image).unwrap_or_else(|error| panic!("{}: {error}: run deploy/image/build", image.display()));
+    let newer: Vec<PathBuf> = [here.join("src"), here.join("core/src")]
+        .iter()
+        .flat_map(|folder| files(folder))
+        .filter(|file| changed(file).unwrap() > built)
+        .collect();
+    assert!(newer.is_empty(), "{} is older than {newer:?}: run deploy/image/build", image.display());
+    image
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    all.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 impl<'c> Containers<'c> {
@@ -52,6 +77,7 @@ impl<'c> Containers<'c> {
         file("containerd.toml", &containerd(&folder));
         file("cni/10-pods.conflist", CNI);
         file("kubelet.yaml", &kubelet(&folder));
+        file("resolv.conf", &format!("nameserver {DNS}\n")); // this machine's may be a link into what is covered
         for (setting, value) in KERNEL {
             file(&format!("kernel/{}", setting.replace('/', ".")), &format!("{value}\n"));
         }
@@ -65,8 +91,8 @@ impl<'c> Containers<'c> {
         let paths = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>().join(":");
         command.env_clear().env("PATH", format!("{paths}:/usr/sbin:/usr/bin:/sbin:/bin"));
         cluster.nft(
-            "add set ip guard pods { type ipv4_addr; flags interval; }
-             add rule ip guard in ip saddr @pods ip daddr 169.254.169.254 drop",
+            "add set ip guard pods { type ipv4_addr; }
+             add rule ip guard in ip saddr @pods ip daddr { 169.254.169.254, 10.90.0.10, 10.96.0.1 } drop",
         );
         let containers = Containers { cluster, first: Process::start(&mut command), folder };
         containers.until_runtime();
@@ -97,8 +123,7 @@ impl<'c> Containers<'c> {
     }
 
     fn import(&self) {
-        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/guardprobe.oci.tar");
-        assert!(ours.exists(), "{} is not there: run deploy/image/build", ours.display());
+        let ours = image();
         let script = r#"pause=$1; name=$2; to=$3; storage=$(mktemp -d); trap 'rm -rf "$storage"' EXIT
             cp "$pause" "$storage/pause"
             images() { buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs "$@"; }
@@ -116,16 +141,6 @@ impl<'c> Containers<'c> {
     fn ids(&self) -> Vec<String> {
         let output = self.ctr().args(["containers", "list", "--quiet"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-    }
-
-    /// No pod reaches IMDS.
-    pub(crate) fn guard(&self) {
-        self.cluster.nft("add element ip guard pods { 10.92.0.0/24 }");
-    }
-
-    /// Every pod does.
-    pub(crate) fn unguard(&self) {
-        self.cluster.nft("delete element ip guard pods { 10.92.0.0/24 }");
     }
 
     /// The processes of this node's containers that run that command of ours.
@@ -154,6 +169,9 @@ impl Drop for Containers<'_> {
     fn drop(&mut self) {
         let ids = self.ids();
         self.first.kill();
+        if std::thread::panicking() {
+            return; // what is left says nothing new
+        }
         // Its processes die with it, but not at the same moment; then their cgroups can go.
         within(PATIENCE, "the cgroups of the containers go", || {
             let ours = |root: PathBuf| ids.iter().map(move |id| root.join("k8s.io").join(id)).collect::<Vec<_>>();
@@ -178,6 +196,43 @@ fn is_gone(path: &Path) -> bool {
     }
     let _ = fs::remove_dir(path);
     !path.exists()
+}
+
+/// A policy, and what enforces it: pods of `default` with the label that it selects by reach neither IMDS nor the API. A new pod is guarded a
+/// moment after it has its address, as it is by CNIs.
+pub(crate) struct Policy<'c> {
+    cluster: &'c Cluster,
+    there: AtomicBool,
+    over: AtomicBool,
+}
+
+impl<'c> Policy<'c> {
+    /// Lets `act` work while the policy is enforced.
+    pub(crate) fn enforced<T>(cluster: &'c Cluster, act: impl FnOnce(&Self) -> T) -> T {
+        let policy = Policy { cluster, there: AtomicBool::new(true), over: AtomicBool::new(false) };
+        std::thread::scope(|scope| {
+            scope.spawn(|| policy.enforce());
+            let done = std::panic::catch_unwind(AssertUnwindSafe(|| act(&policy)));
+            policy.over.store(true, Ordering::Relaxed);
+            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn enforce(&self) {
+        let args = ["get", "pods", "-n", "default", "-l", "egress=restricted", "-o", "jsonpath={.items[*].status.podIP}"];
+        while !self.over.load(Ordering::Relaxed) {
+            let pods = String::from_utf8(self.cluster.try_kubectl(&args).stdout).unwrap();
+            let selected: Vec<&str> = if self.there.load(Ordering::Relaxed) { pods.split(' ').collect() } else { vec![] };
+            let add = selected.iter().filter(|ip| !ip.is_empty()).map(|ip| format!("\nadd element ip guard pods {{ {ip} }}"));
+            self.cluster.nft(&("flush set ip guard pods".to_owned() + &add.collect::<String>()));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Somebody deletes it, or brings it back.
+    pub(crate) fn is_there(&self, there: bool) {
+        self.there.store(there, Ordering::Relaxed);
+    }
 }
 
 fn run(command: &mut Command) {
@@ -255,6 +310,7 @@ nodeStatusUpdateFrequency: 2s
 syncFrequency: 5s
 clusterDNS: ["{DNS}"]
 clusterDomain: cluster.local
+resolvConf: {place}/resolv.conf
 podLogsDir: /var/log/pods
 "#
     )

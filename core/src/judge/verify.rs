@@ -54,6 +54,8 @@ pub struct Progress {
     pub expected: usize,
     /// Those that have answered.
     pub answered: usize,
+    /// Those of them that said more than that they prove nothing yet: after an upgrade agents start anew, and files are on their way to them.
+    pub settled: usize,
 }
 
 impl Question {
@@ -97,12 +99,29 @@ impl Question {
     /// How far it is.
     pub fn progress(&self) -> Progress {
         let there = self.expected.values().filter(|place| !place.gone);
-        Progress { expected: there.clone().count(), answered: there.filter(|place| place.fresh).count() }
+        let answered = there.clone().filter(|place| place.fresh).count();
+        Progress { expected: there.clone().count(), answered, settled: there.filter(|place| self.is_settled(place)).count() }
     }
 
-    /// The places that are still waited for.
-    pub fn waiting(&self) -> impl Iterator<Item = &Spot> {
-        self.expected.iter().filter(|(_, place)| !place.gone && !place.fresh).map(|(spot, _)| spot)
+    /// Whether something is known to be open: then what proves nothing yet cannot make the answer another one.
+    pub fn is_breached(&self) -> bool {
+        self.expected.values().map(|place| &place.row).chain(self.new.values()).any(is_open)
+    }
+
+    /// The places that are still waited for, and why one that answered is.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Spot, Option<&str>)> {
+        let waits = self.expected.iter().filter(|(_, place)| !place.gone && !self.is_settled(place));
+        waits.map(|(spot, place)| (spot, self.doubt(place)))
+    }
+
+    fn is_settled(&self, place: &Place) -> bool {
+        place.fresh && stands(Answered::Fresh, &place.row, self.proof) != Some(Verdict::Inconclusive)
+    }
+
+    /// The reason of the first target that proves nothing, where that was answered.
+    fn doubt<'a>(&self, place: &'a Place) -> Option<&'a str> {
+        let judged = place.row.targets.iter().map(|target| of_target(Answered::Fresh, target, self.proof));
+        judged.filter(|(verdict, _)| place.fresh && *verdict == Verdict::Inconclusive).map(|(_, reason)| reason).next()
     }
 
     /// The guards that are asked about and of which no node owes an answer, and the nodes that were named and owe none: of these nothing will be proved.
@@ -191,15 +210,15 @@ impl Outcome {
 
     /// How one target of a place stands, and the reason.
     pub fn of_target<'a>(&self, place: &Verified, target: &'a ToldTarget) -> (Verdict, &'a str) {
-        of_target(place, target, self.proof)
+        of_target(place.answered, target, self.proof)
     }
 }
 
-fn of_target<'a>(place: &Verified, target: &'a ToldTarget, proof: Attribution) -> (Verdict, &'a str) {
+fn of_target(answered: Answered, target: &ToldTarget, proof: Attribution) -> (Verdict, &str) {
     match target.verdict {
         // A breach that is open is one, whoever was late.
         Verdict::Breached => (Verdict::Breached, &target.reason),
-        _ if place.answered != Answered::Fresh => (Verdict::Inconclusive, "late"),
+        _ if answered != Answered::Fresh => (Verdict::Inconclusive, "late"),
         Verdict::Blocked if target.reason.parse::<Attribution>().is_ok_and(|is| is >= proof) => {
             (Verdict::Blocked, &target.reason)
         }
@@ -210,15 +229,18 @@ fn of_target<'a>(place: &Verified, target: &'a ToldTarget, proof: Attribution) -
 
 /// The worst of a place; `None` where it is not judged.
 fn standing(place: &Verified, proof: Attribution) -> Option<Verdict> {
-    let row = place.row.as_ref()?;
+    stands(place.answered, place.row.as_ref()?, proof)
+}
+
+fn stands(answered: Answered, row: &ToldRow, proof: Attribution) -> Option<Verdict> {
     if is_open(row) {
         return Some(Verdict::Breached);
     }
-    if matches!(place.answered, Answered::Gone | Answered::New) {
+    if matches!(answered, Answered::Gone | Answered::New) {
         return None;
     }
-    let targets = row.targets.iter().map(|target| of_target(place, target, proof).0).max();
-    let known = if row.coverage == ToldCoverage::Covered && place.answered == Answered::Fresh {
+    let targets = row.targets.iter().map(|target| of_target(answered, target, proof).0).max();
+    let known = if row.coverage == ToldCoverage::Covered && answered == Answered::Fresh {
         Verdict::Blocked
     } else {
         Verdict::Inconclusive

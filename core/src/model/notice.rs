@@ -56,6 +56,19 @@ impl NoticeReason {
     }
 }
 
+/// A line that stands for an Event where there is no API to take it, in the lab: schema `guardprobe.event/v1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// The schema.
+    pub schema: String,
+    /// The reason.
+    pub reason: NoticeReason,
+    /// The name of the node, or of the DaemonSet, that it is about.
+    pub regarding: String,
+    /// The note.
+    pub note: String,
+}
+
 /// What an Event is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Regarding {

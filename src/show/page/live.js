@@ -24,7 +24,7 @@ async function look() {
     answered = new Date();
     stale.hidden = true;
   } catch (why) {
-    stale.textContent = `The reporter has not answered since ${answered.toLocaleTimeString()} (${why.message}): what you see is old, and says nothing of now.`;
+    stale.textContent = `The reporter has not answered since ${answered.toISOString().slice(0, 19) + "Z"} (${why.message}): what you see is old, and says nothing of now.`;
     stale.hidden = false;
     // Whatever it said, it says no more.
     const says = document.getElementById("says");

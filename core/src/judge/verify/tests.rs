@@ -53,7 +53,7 @@ fn a_round_that_began_before_the_question_never_answers_it() {
     assert_eq!(standings(&question), ["n1 late inconclusive"]);
     // Looked at however late, the same round is as much older.
     question.hear(s(50.0), vec![blocked("n1", 43.0)]);
-    assert_eq!(question.progress(), Progress { expected: 1, answered: 0 });
+    assert_eq!(question.progress(), Progress { expected: 1, ..Progress::default() });
     // It ended after the question, and began before it, or so shortly after that who knows.
     question.hear(s(20.0), vec![blocked("n1", 9.0)]);
     question.hear(s(20.0), vec![blocked("n1", 7.5)]);
@@ -80,6 +80,25 @@ fn a_process_that_has_just_begun_has_no_round_to_show() {
 }
 
 #[test]
+fn an_answer_that_proves_nothing_is_waited_on_until_another_takes_its_place() {
+    let mut question = question(vec![blocked("n1", 3.0), blocked("n2", 3.0)]);
+    let stale = |age| row("n2", age, vec![target(Verdict::Inconclusive, "stale_addresses")]);
+    question.hear(s(20.0), vec![blocked("n1", 1.0), stale(1.0)]);
+    assert_eq!(question.progress(), Progress { expected: 2, answered: 2, settled: 1 });
+    let waiting: Vec<(String, Option<String>)> =
+        question.waiting().map(|(spot, doubt)| (spot.node.clone(), doubt.map(str::to_owned))).collect();
+    assert_eq!(waiting, [("n2".to_owned(), Some("stale_addresses".to_owned()))]);
+    assert!(question.outcome().exit_status() == 3 && !question.is_breached());
+    question.hear(s(30.0), vec![blocked("n1", 1.0), blocked("n2", 1.0)]);
+    assert_eq!(question.progress(), Progress { expected: 2, answered: 2, settled: 2 });
+    assert_eq!(question.outcome().exit_status(), 0);
+    // What is open is an answer.
+    question.hear(s(40.0), vec![blocked("n1", 1.0), row("n2", 1.0, vec![target(Verdict::Breached, "answered")])]);
+    assert_eq!((question.progress().settled, question.outcome().exit_status()), (2, 1));
+    assert!(question.is_breached());
+}
+
+#[test]
 fn who_vanishes_is_listed_and_who_is_new_is_not_judged() {
     let first = vec![
         blocked("n1", 1.0),
@@ -90,7 +109,7 @@ fn who_vanishes_is_listed_and_who_is_new_is_not_judged() {
     let mut question = question(first);
     let open = || vec![target(Verdict::Breached, "answered")];
     question.hear(s(30.0), vec![blocked("n1", 1.0), blocked("n3", 1.0), blocked("n5", 1.0)]);
-    assert_eq!(question.progress(), Progress { expected: 1, answered: 1 });
+    assert_eq!(question.progress(), Progress { expected: 1, answered: 1, settled: 1 });
     assert_eq!(standings(&question), ["n1 fresh blocked", "n2 gone -", "n3 new -", "n5 new -"]);
     let outcome = question.outcome();
     assert_eq!((outcome.exit_status(), outcome.excluded), (0, 1));
