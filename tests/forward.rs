@@ -207,11 +207,6 @@ fn the_page(laptop: &Laptop<'_>) {
         eventually("it says where", || if page.stdout().contains(url) { Ok(()) } else { Err(page.stdout() + &page.stderr()) });
     };
     says(&open, "The status page: http://127.0.0.1:9799/");
-    // The port is taken: another does as well.
-    let second = Process::start(&mut laptop.verify(&[], &["--open"]));
-    says(&second, "The status page: http://127.0.0.1:");
-    assert!(!second.stdout().contains(":9799/"), "{}", second.stdout());
-    drop(second);
     let opened = cluster.folder.join("opened");
     eventually("a browser is started", || match fs::read_to_string(&opened) {
         Ok(url) if url == "http://127.0.0.1:9799/\n" => Ok(()),
@@ -224,6 +219,12 @@ fn the_page(laptop: &Laptop<'_>) {
         });
     };
     page();
+    // The port is taken: another does as well.
+    let second = Process::start(&mut laptop.verify(&[], &["--open"]));
+    says(&second, "The status page: http://127.0.0.1:");
+    assert!(!second.stdout().contains(":9799/"), "{}", second.stdout());
+    drop(second);
+    // The reporter goes away: the next connection leads to the other one.
     let first = reporters(cluster)[0].clone();
     cluster.kubectl(&["delete", "pod", "-n", "guardprobe", &first, "--grace-period=1"]);
     page();
