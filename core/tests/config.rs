@@ -213,12 +213,24 @@ fn addresses_of_all_sorts() -> impl Strategy<Value = std::net::IpAddr> {
 }
 
 #[test]
-fn the_reporters_example_in_the_readme_is_read_and_names_the_agreed_numbers() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let (_, rest) = readme.split_once("# guardprobe reporter -c reporter.yaml\n").unwrap();
+fn the_documented_example_of_a_configuration_is_read_and_names_the_agreed_numbers() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/check.md")).unwrap();
+    let (_, rest) = page.split_once("A configuration, with every key:\n\n```yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let read = config::parse(example, "apps").unwrap_or_else(|problems| panic!("{}", problems.in_file("docs/check.md".as_ref())));
+    let plain = config::parse("targets: [{name: imds, kind: imds}]", "apps").unwrap();
+    assert_eq!((read.targets.len(), read.controls.len()), (5, 2));
+    let numbers = |of: &Config| (of.interval, of.timeout, of.sentinel, of.startup, of.proof);
+    assert_eq!(numbers(&read), numbers(&plain));
+}
+
+#[test]
+fn the_documented_example_of_a_reporter_is_read_and_names_the_agreed_numbers() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reporter.md")).unwrap();
+    let (_, rest) = page.split_once("# guardprobe reporter -c reporter.yaml\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
     let read = guardprobe_core::parse::reporter::parse_bytes(example.as_bytes());
-    let settings = read.unwrap_or_else(|problems| panic!("{}", problems.in_file("README.md".as_ref())));
+    let settings = read.unwrap_or_else(|problems| panic!("{}", problems.in_file("docs/reporter.md".as_ref())));
     assert_eq!(settings.guards[0].name.to_string(), "default/deny-k8s-api-and-imds");
     assert_eq!(settings.guards[0].labels["egress"], "restricted");
     assert_eq!(settings.rules, guardprobe_core::model::fleet::Rules::default());
