@@ -85,9 +85,14 @@ fn an_answer_that_proves_nothing_is_waited_on_until_another_takes_its_place() {
     let stale = |age| row("n2", age, vec![target(Verdict::Inconclusive, "stale_addresses")]);
     question.hear(s(20.0), vec![blocked("n1", 1.0), stale(1.0)]);
     assert_eq!(question.progress(), Progress { expected: 2, answered: 2, settled: 1 });
-    let waiting: Vec<(String, Option<String>)> =
-        question.waiting().map(|(spot, doubt)| (spot.node.clone(), doubt.map(str::to_owned))).collect();
-    assert_eq!(waiting, [("n2".to_owned(), Some("stale_addresses".to_owned()))]);
+    let waiting = |question: &Question| -> Vec<String> {
+        question.waiting().map(|(spot, doubt)| format!("{} {}", spot.node, doubt.unwrap_or("-"))).collect()
+    };
+    assert_eq!(waiting(&question), ["n2 stale_addresses"]);
+    // Who has not answered has no reason of his own.
+    let mut late = self::question(vec![stale(3.0), blocked("n3", 3.0)]);
+    late.hear(s(11.0), vec![stale(4.0), blocked("n3", 4.0)]);
+    assert_eq!(waiting(&late), ["n2 -", "n3 -"]);
     assert!(question.outcome().exit_status() == 3 && !question.is_breached());
     question.hear(s(30.0), vec![blocked("n1", 1.0), blocked("n2", 1.0)]);
     assert_eq!(question.progress(), Progress { expected: 2, answered: 2, settled: 2 });
@@ -108,7 +113,8 @@ fn who_vanishes_is_listed_and_who_is_new_is_not_judged() {
     ];
     let mut question = question(first);
     let open = || vec![target(Verdict::Breached, "answered")];
-    question.hear(s(30.0), vec![blocked("n1", 1.0), blocked("n3", 1.0), blocked("n5", 1.0)]);
+    let fargate = with(ToldCoverage::Excluded, row("n6", 1.0, vec![]));
+    question.hear(s(30.0), vec![blocked("n1", 1.0), blocked("n3", 1.0), blocked("n5", 1.0), fargate]);
     assert_eq!(question.progress(), Progress { expected: 1, answered: 1, settled: 1 });
     assert_eq!(standings(&question), ["n1 fresh blocked", "n2 gone -", "n3 new -", "n5 new -"]);
     let outcome = question.outcome();
