@@ -13,6 +13,7 @@ use crate::process::clock::Clock;
 use crate::process::runtime;
 use crate::process::signals::Signals;
 use crate::process::terminal;
+use crate::show::clean;
 use crate::show::verify::{self as show, Told};
 use clap::{Args, ValueEnum};
 use door::{Closed, Door, Way};
@@ -127,7 +128,8 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
                 if shown.get() {
                     return ExitCode::SUCCESS; // that is how the page ends
                 }
-                eprintln!("\r\x1b[Kguardprobe verify: interrupted; nothing was left behind, and nothing is proved");
+                let more = if args.watch { "" } else { ", and nothing is proved" };
+                terminal::say(&format!("\r\x1b[Kguardprobe verify: interrupted; nothing was left behind{more}"));
                 ExitCode::from(INTERRUPTED)
             }
         }
@@ -139,10 +141,10 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
 
 /// Without an answer: programs get a document that says so, and people a sentence.
 fn end(output: Output, closed: &Closed) -> ExitCode {
-    eprintln!("guardprobe verify: {closed}");
+    terminal::say(&format!("guardprobe verify: {}", clean(&closed.to_string())));
     let status = match closed {
         Closed::Refused(_) => return ExitCode::from(names::EXIT_USAGE),
-        Closed::NotProven(_) => names::EXIT_NOT_PROVEN,
+        Closed::NotProven(_) | Closed::NotReady(_) => names::EXIT_NOT_PROVEN,
     };
     let document = match output {
         Output::Table => String::new(),
@@ -157,7 +159,7 @@ fn end(output: Output, closed: &Closed) -> ExitCode {
 async fn verify(args: &VerifyArgs, clock: &Clock, shown: &Cell<bool>) -> Result<ExitCode, Closed> {
     let way = match &args.url {
         Some(url) => Way::Url(url.clone()),
-        None => Way::find(&args.namespace, args.context.as_deref()).await?,
+        None => Way::find(&args.namespace, args.context.as_deref(), args.wait).await?,
     };
     let mut door = Door::new(way);
     if args.open {
@@ -168,10 +170,10 @@ async fn verify(args: &VerifyArgs, clock: &Clock, shown: &Cell<bool>) -> Result<
     let (mut before, mut without) = (None, String::new());
     loop {
         let (question, asked) = match ask(args, clock, &mut door).await {
-            Err(Closed::NotProven(why)) if args.watch => {
+            Err(Closed::NotProven(why) | Closed::NotReady(why)) if args.watch => {
                 // Each is told once, and what is known afterwards is told again.
                 if without != why {
-                    eprintln!("not proven: {why}");
+                    terminal::say(&format!("not proven: {}", clean(&why)));
                 }
                 (before, without) = (None, why);
                 sleep(names::VERIFY_PERIOD).await;
@@ -228,7 +230,7 @@ async fn ask(args: &VerifyArgs, clock: &Clock, door: &mut Door) -> Result<(Quest
             Ok(told) => question.hear(sent, told.rows),
             // It may be rolled over meanwhile: it is asked again until the time is up, and then what was heard is told.
             Err(closed) if left(clock).is_zero() => {
-                eprintln!("at the end the reporter did not answer any more: {}", closed.why())
+                terminal::say(&format!("at the end the reporter did not answer any more: {}", clean(closed.why())));
             }
             Err(closed) => {
                 silent = Some(closed.why().to_owned());
@@ -265,7 +267,7 @@ async fn first_look(
                 format!("the reporter has just started, and does not know the cluster yet: pending: {}", told.pending.join("; "))
             }
             // Another replica may answer.
-            Err(Closed::NotProven(why)) => why,
+            Err(Closed::NotProven(why) | Closed::NotReady(why)) => why,
             refused => refused.map(|_| String::new())?,
         };
         if time_left(args, clock, asked).is_zero() || args.wait < names::VERIFY_PERIOD || door.tried_all() {

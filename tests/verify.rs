@@ -53,6 +53,10 @@ fn it_waits_for_a_round_of_each_node_that_began_after_the_question_and_exits_by_
         "{said}"
     );
 
+    // Nobody reads what it complains of: the answer is the same.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    assert_eq!(command(&cluster, &[], &["--url", URL]).stderr(full).output().unwrap().status.code(), Some(0));
+
     // A node that answers late is waited for: its agent stands still, and goes on.
     second.signal(Signal::SIGSTOP);
     let mut waits = Process::start(&mut command(&cluster, &[], &["--url", URL, "--wait", "1m", "-o", "json"]));
@@ -147,6 +151,16 @@ fn what_stands_in_the_way_is_said_with_what_helps() {
     assert!(status == 3 && complaint.contains("no reporter in namespace guardprobe"), "{complaint}");
     let (status, _, complaint) = by_kubeconfig(&admin, &["--context", "staging"]);
     assert!(status == 2 && complaint.contains("expected a context \"staging\""), "{complaint}");
+    // A program that gives the credentials, and takes its time.
+    let exec =
+        json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sleep", "args": ["8"], "interactiveMode": "Never"});
+    let slow = cluster.kubeconfig("slow.conf", API, json!({"exec": exec}));
+    let mut asks = Process::start(command(&cluster, &[], &[]).env("KUBECONFIG", slow));
+    let began = Instant::now();
+    std::thread::sleep(Duration::from_millis(500)); // it has begun to wait by then; nothing says so
+    asks.signal(Signal::SIGINT);
+    assert_eq!(asks.status(), 130);
+    assert!(began.elapsed() < Duration::from_secs(5), "it does not wait for that program: {:?}", began.elapsed());
     // The reporter's own account may not do what verify does.
     cluster.reporter_access();
     let (status, _, complaint) = by_kubeconfig(&cluster.folder.join("reporter.conf"), &[]);

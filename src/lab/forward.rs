@@ -16,6 +16,8 @@ use tokio::time::{sleep, timeout};
 
 /// The request by which guards are switched, before `on` or `off`, a slash and the name of a node or `all`.
 pub(super) const SWITCH: &str = "/lab/guard/";
+/// A header that the request has, which a page from elsewhere cannot send without being asked first.
+pub(super) const HEADER: &str = "guardprobe-lab";
 /// In place of a node's name: every node.
 pub(super) const ALL: &str = "all";
 /// How many connections are forwarded at once.
@@ -68,12 +70,12 @@ async fn serve(from: TcpStream, forward: Forward) -> io::Result<()> {
     if forward.nodes.is_empty() {
         return pass(from, forward.to).await;
     }
-    let mut start = [0; 128];
+    let mut start = [0; 256];
     let length = timeout(PATIENCE, from.peek(&mut start)).await??;
     let start = String::from_utf8_lossy(&start[..length]).into_owned();
     let switch = start.strip_prefix("POST ").and_then(|rest| rest.strip_prefix(SWITCH)).and_then(|rest| rest.split(' ').next());
     match switch {
-        Some(words) if is_known(words, &forward.nodes) => {
+        Some(words) if start.contains(HEADER) && is_known(words, &forward.nodes) => {
             io::stdout().write_all(format!("{words}\n").as_bytes())?;
             io::stdout().flush()?;
             turn_away(from, "200 OK", words).await

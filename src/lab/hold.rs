@@ -58,7 +58,11 @@ pub(super) fn hold(nodes: u8, keys: bool) -> io::Result<ExitCode> {
     listen(fleet.open(listeners)?, &to, |line| Happened::Asked(line.to_owned()));
     if keys {
         // Standard input was the way in, so the keyboard is asked for by its own name.
-        listen(File::open("/dev/tty").ok(), &to, |_| Happened::Key);
+        // Its end (Ctrl-D, a terminal that goes away) is no news.
+        let (keyboard, to) = (File::open("/dev/tty"), to.clone());
+        thread::spawn(move || {
+            BufReader::new(keyboard.ok()?).lines().map_while(Result::ok).try_for_each(|_| to.send(Happened::Key)).ok()
+        });
     }
     play(&mut fleet, &happened)
 }
@@ -229,7 +233,10 @@ pub(super) fn switch(at: SocketAddr, to: Switch, node: &str) -> ExitCode {
 /// Whether a lab has heard it, and what it said.
 fn ask(at: SocketAddr, words: &str) -> io::Result<(bool, String)> {
     let runtime = runtime::single()?;
-    let request = Request::post(format!("{}{words}", forward::SWITCH)).header("Host", at.to_string()).body(Empty::new());
+    let request = Request::post(format!("{}{words}", forward::SWITCH))
+        .header(forward::HEADER, "1")
+        .header("Host", at.to_string())
+        .body(Empty::new());
     let request = request.map_err(io::Error::other)?;
     runtime.block_on(async {
         let answered = timeout(names::CLIMB_TIMEOUT, async { wire::fetch(TcpStream::connect(at).await?, request, 1024).await });

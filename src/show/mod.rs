@@ -28,3 +28,5 @@ pub mod table;
 mod text;
 pub mod verify;
 pub mod words;
+
+pub use text::clean;

@@ -33,7 +33,7 @@ pub(super) fn paint(style: Style, text: impl Display) -> String {
 
 /// Text from outside, made harmless: control, bidirectional and invisible characters become `\u{…}`, `\n` and the like, so
 /// that a server's header or a certificate's name can't move the cursor, recolour a verdict or add a line.
-pub(super) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -43,7 +43,11 @@ fn lines<'a>(outcome: &'a Outcome, place: &'a Verified) -> Vec<Line<'a>> {
     let Some(row) = &place.row else { return Vec::new() };
     let of = |target: &'a ToldTarget| {
         let (verdict, reason) = outcome.of_target(place, target);
-        let (means, next) = of_target(place, row, target, verdict, reason);
+        if reason == "late" {
+            let (reason, means, next) = of_place(place, row);
+            return Line { place, target: Some(target), verdict, reason, means, next };
+        }
+        let (means, next) = of_target(target, verdict, reason);
         Line { place, target: Some(target), verdict, reason: reason.to_owned(), means, next }
     };
     let mut all: Vec<Line<'a>> = row.targets.iter().map(of).collect();
@@ -56,21 +60,17 @@ fn lines<'a>(outcome: &'a Outcome, place: &'a Verified) -> Vec<Line<'a>> {
     all
 }
 
-fn of_target(place: &Verified, row: &ToldRow, target: &ToldTarget, verdict: Verdict, reason: &str) -> (String, &'static str) {
+fn of_target(target: &ToldTarget, verdict: Verdict, reason: &str) -> (String, &'static str) {
     if let (Verdict::Breached, Some(open)) = (verdict, &target.open) {
-        let words = explained(reason);
+        let words = explained(verdict, reason);
         let means = words.as_ref().map(|words| format!(" {}", words.means)).unwrap_or_default();
         return (opened(open) + &means, words.map_or("", |words| words.next));
-    }
-    if reason == "late" {
-        let (_, means, next) = of_place(place, row);
-        return (means, next);
     }
     let missing = match target.missing_addresses.len() {
         0 => String::new(),
         _ => format!(" {}", target.missing_addresses.join(", ")),
     };
-    explained(reason).map_or_else(
+    explained(verdict, reason).map_or_else(
         || ("a word that this version does not know".to_owned(), "Bring verify and the reporter to the same version."),
         |words| (format!("{}{missing}", words.means), words.next),
     )
@@ -84,12 +84,12 @@ fn of_place(place: &Verified, row: &ToldRow) -> (String, String, &'static str) {
         ToldCoverage::Uncovered | ToldCoverage::Grace => {
             let reason = row.reason.clone().unwrap_or_else(|| "uncovered".to_owned());
             let known = Gap::ALL.into_iter().find(|gap| gap.as_str() == reason).map(words::gap);
-            let (means, next) = known.map_or(("nobody knows this node", ""), |words| (words.means, words.next));
+            let (means, next) = known.map_or(("the reporter does not say why", ""), |words| (words.means, words.next));
             (reason, format!("Nobody knows: {means}{trouble}{since}."), next)
         }
         _ if place.answered == Answered::Late => (
             "late".to_owned(),
-            "No round of it began since the question and ended in time.".to_owned(),
+            "No round of it, with every target, began since the question and ended in time.".to_owned(),
             "Wait longer (--wait), or look at the agent's log: does the prober run?",
         ),
         _ => ("no_targets".to_owned(), "Its agent names no target.".to_owned(), "Look at the agent's configuration."),
@@ -101,11 +101,13 @@ fn opened(open: &Open) -> String {
     format!("Open since {}, as far as layer {}{at}.", time(open.started), open.layer)
 }
 
-fn explained(reason: &str) -> Option<words::Words> {
-    let doubt = Doubt::ALL.into_iter().find(|doubt| doubt.as_str() == reason).map(words::doubt);
-    let proof = || Attribution::ALL.into_iter().find(|proof| proof.as_str() == reason).map(words::attribution);
-    let evidence = || Evidence::ALL.into_iter().find(|evidence| evidence.as_str() == reason).map(words::evidence);
-    doubt.or_else(proof).or_else(evidence)
+/// A reason in words, where it is one of that verdict.
+fn explained(verdict: Verdict, reason: &str) -> Option<words::Words> {
+    match verdict {
+        Verdict::Blocked => Attribution::ALL.into_iter().find(|proof| proof.as_str() == reason).map(words::attribution),
+        Verdict::Breached => Evidence::ALL.into_iter().find(|evidence| evidence.as_str() == reason).map(words::evidence),
+        Verdict::Inconclusive => Doubt::ALL.into_iter().find(|doubt| doubt.as_str() == reason).map(words::doubt),
+    }
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -222,8 +224,11 @@ pub fn summary(outcome: &Outcome) -> String {
         Verdict::Breached => {
             format!("Pods of a guard can reach what it denies on {} of {}.", of(Verdict::Breached), count(all, "node"))
         }
+        Verdict::Inconclusive if of(Verdict::Inconclusive) == 0 => {
+            format!("Nothing is proved of {}: nothing of it is left that could answer.", outcome.nobody.join(", "))
+        }
         Verdict::Inconclusive => format!(
-            "{} of {} prove nothing: nobody knows whether the guard holds there.",
+            "Nothing is proved on {} of {}: nobody knows whether the guard holds there.",
             of(Verdict::Inconclusive),
             count(all, "node")
         ),

@@ -9,15 +9,21 @@ use guardprobe_core::parse::fleet;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, Uri};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// The port of a reporter's fleet, as the chart has it.
 pub(super) const FLEET_PORT: u16 = 9799;
 /// How many pages of the fleet are read: a bound, not an expectation.
 const PAGES_MAX: u32 = 100;
+/// How many bytes of them all: 5,000 nodes, each with an open door, have a tenth of it.
+const FLEET_MAX_BYTES: usize = 128 * 1024 * 1024;
 
 /// How many replicas are tried before it is said that none answers: as many as the chart has, and one more.
 const REPLICAS: usize = 3;
@@ -29,12 +35,14 @@ pub(super) enum Closed {
     Refused(String),
     /// It was asked, and nobody answered.
     NotProven(String),
+    /// There are reporters, and none of them is ready yet: worth waiting for.
+    NotReady(String),
 }
 
 impl Closed {
     /// Why, without what follows from it.
     pub(super) fn why(&self) -> &str {
-        let (Closed::Refused(why) | Closed::NotProven(why)) = self;
+        let (Closed::Refused(why) | Closed::NotProven(why) | Closed::NotReady(why)) = self;
         why
     }
 }
@@ -43,7 +51,7 @@ impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Closed::Refused(why) => f.write_str(why),
-            Closed::NotProven(why) => write!(f, "not proven: {why}"),
+            Closed::NotProven(why) | Closed::NotReady(why) => write!(f, "not proven: {why}"),
         }
     }
 }
@@ -70,6 +78,11 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
         return Err(format!("no path is needed: {expected}"));
     }
     let authority = uri.authority().ok_or(expected)?;
+    // A port that is none is not seen as one, and a name before an @ would be sent as part of the host.
+    let no_port = authority.port().is_none() && authority.as_str() != authority.host();
+    if authority.host().is_empty() || authority.as_str().contains('@') || no_port {
+        return Err(format!("no host and port: {expected}"));
+    }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
     Ok(Url { authority: authority.to_string(), host, port: authority.port_u16().unwrap_or(80) })
 }
@@ -87,9 +100,17 @@ impl fmt::Display for Url {
 }
 
 impl Way {
-    /// By the kubeconfig in force, or the service account of this pod.
-    pub(super) async fn find(namespace: &str, context: Option<&str>) -> Result<Self, Closed> {
-        let cluster = Cluster::of_context(context).await.map_err(|error| {
+    /// By the kubeconfig in force, or the service account of this pod. A program that it names for the credentials may take that long: it runs
+    /// on a thread of its own, so that everything else goes on.
+    pub(super) async fn find(namespace: &str, context: Option<&str>, longest: Duration) -> Result<Self, Closed> {
+        let (context, runtime) = (context.map(str::to_owned), Handle::current());
+        let found = spawn_blocking(move || runtime.block_on(Cluster::of_context(context.as_deref())));
+        let found = match timeout(longest.max(names::API_TIMEOUT), found).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("the kubeconfig gave no credentials within {} s", longest.max(names::API_TIMEOUT).as_secs())),
+        };
+        let cluster = found.map_err(|error| {
             Closed::Refused(format!("{error}; or --url http://HOST:PORT of a reporter that you reach otherwise"))
         })?;
         Ok(Way::Forward { cluster, namespace: namespace.to_owned() })
@@ -157,27 +178,33 @@ impl Door {
         let told = self.every_page().await;
         match &told {
             Ok(_) => self.failed = 0,
-            Err(_) => {
+            Err(closed) => {
                 self.open = None;
                 self.turn += 1;
-                self.failed += 1;
+                self.failed += usize::from(!matches!(closed, Closed::NotReady(_)));
             }
         }
         told
     }
 
     async fn every_page(&mut self) -> Result<Told, Closed> {
-        let (mut rows, mut after) = (Vec::new(), None::<String>);
+        let (mut rows, mut pending, mut after) = (Vec::new(), BTreeSet::new(), None::<String>);
+        let mut bytes = 0;
         for read in 1..=PAGES_MAX {
             let query =
                 form_urlencoded::Serializer::new(String::new()).extend_pairs(after.iter().map(|after| ("after", after))).finish();
             let body = self.get(&format!("/v1/fleet?{query}")).await?;
+            bytes += body.len();
+            if bytes > FLEET_MAX_BYTES {
+                return Err(Closed::NotProven(format!("the fleet is longer than {} MiB", FLEET_MAX_BYTES >> 20)));
+            }
             let page = fleet::page(&body).map_err(Closed::NotProven)?;
+            pending.extend(page.pending);
             self.reporter = page.reporter;
             rows.extend(page.rows);
             if page.next.is_none() {
                 self.pages = read;
-                return Ok(Told { pending: page.pending, rows });
+                return Ok(Told { pending: pending.into_iter().collect(), rows });
             }
             if page.next == after {
                 break; // it leads nowhere
@@ -251,17 +278,16 @@ pub(super) async fn forward(cluster: &Cluster, namespace: &str, turn: usize) -> 
     let (ready, others) =
         cluster.reporters(namespace).await.map_err(|trouble| failed("the reporters could not be listed", trouble))?;
     let Some(pod) = ready.get(turn % ready.len().max(1)) else {
-        let why = match others {
-            0 => format!(
+        return Err(match others {
+            0 => Closed::NotProven(format!(
                 "no reporter in namespace {namespace} (pods with the label {}): is it installed there, or elsewhere (--namespace)?",
                 names::REPORTER_SELECTOR
-            ),
-            _ => format!(
+            )),
+            _ => Closed::NotReady(format!(
                 "no reporter in namespace {namespace} is ready ({others} are not): kubectl describe pods -n {namespace} -l {}",
                 names::REPORTER_SELECTOR
-            ),
-        };
-        return Err(Closed::NotProven(why));
+            )),
+        });
     };
     let at = format!("{namespace}/{pod}");
     let forwarded = cluster.forward(namespace, pod, FLEET_PORT).await;
@@ -281,6 +307,9 @@ mod tests {
             ("https://a:1", "only http is spoken here"),
             ("127.0.0.1:9799", "expected http://HOST:PORT"),
             ("http://a:1/v1/fleet", "no path is needed"),
+            ("http://127.0.0.1:79799", "no host and port"),
+            ("http://somebody@a:1", "no host and port"),
+            ("http://:9799", "expected http://HOST:PORT"),
         ] {
             let wrong = url(text).unwrap_err();
             assert!(wrong.contains(expected), "{text}: {wrong}");

@@ -2,9 +2,11 @@
 use super::door::{Closed, Door, FLEET_PORT, forward};
 use crate::cluster::Cluster;
 use crate::cluster::forward::Forwarded;
+use crate::process::terminal;
+use crate::show::clean;
 use crate::wire::Heard;
 use crate::wire::relay::{relay, turn_away};
-use std::io;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -58,9 +60,9 @@ async fn listen() -> io::Result<TcpListener> {
 }
 
 fn show(url: &str, how: &str) {
-    anstream::println!("The status page: {url}   ({how})");
+    let _ = writeln!(io::stdout().lock(), "The status page: {url}   ({})", clean(how));
     if open::that_detached(url).is_err() {
-        anstream::eprintln!("no browser could be started here: open it yourself");
+        terminal::say("no browser could be started here: open it yourself");
     }
 }
 
@@ -68,7 +70,7 @@ fn show(url: &str, how: &str) {
 async fn serve(mut stream: TcpStream, cluster: &Cluster, namespace: &str) -> io::Result<()> {
     let forwarded = match forward(cluster, namespace, 0).await {
         // Another replica may answer.
-        Err(Closed::NotProven(_)) => forward(cluster, namespace, 1).await,
+        Err(Closed::NotProven(_) | Closed::NotReady(_)) => forward(cluster, namespace, 1).await,
         done => done,
     };
     match forwarded {

@@ -1,4 +1,6 @@
 //! What a person sees while verify waits: a bar on a terminal, a line now and then elsewhere. Gone when dropped.
+use crate::process::terminal;
+use crate::show::clean;
 use crate::show::verify::some_of;
 use guardprobe_core::judge::verify::Progress;
 use guardprobe_core::model::verified::Spot;
@@ -23,9 +25,9 @@ impl Waiting {
     /// What it waits for before it can begin.
     pub(super) fn say(&mut self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.set_message(text.to_owned()),
+            Some(bar) => bar.set_message(clean(text)),
             // What is over in a moment is told by the end.
-            None => self.now_and_then(3, || eprintln!("{text}")),
+            None => self.now_and_then(3, || terminal::say(&clean(text))),
         }
     }
 
@@ -48,12 +50,12 @@ impl Waiting {
                 bar.set_message(format!("{} s left, waiting for {names}", left.as_secs()));
             }
             None => self.now_and_then(0, || {
-                eprintln!(
+                terminal::say(&format!(
                     "{} of {} have answered; waiting for {names} ({} s left)",
                     progress.settled,
                     progress.expected,
                     left.as_secs()
-                );
+                ));
             }),
         }
     }

@@ -43,6 +43,8 @@ pub struct Question {
 #[derive(Debug, Clone)]
 struct Place {
     row: ToldRow,
+    /// The targets that it had when it was asked: an answer speaks of each.
+    targets: BTreeSet<String>,
     fresh: bool,
     gone: bool,
 }
@@ -61,14 +63,15 @@ pub struct Progress {
 impl Question {
     /// Asked at `asked`, by our clock; `first` is the fleet as it was told then or later. Places in grace and those where no agent can be owe nothing.
     pub fn new(scope: Scope, proof: Attribution, asked: Duration, first: Vec<ToldRow>) -> Self {
-        let first: Vec<ToldRow> = first.into_iter().filter(|row| scope.holds(&row.spot)).collect();
+        let first: Vec<ToldRow> = one_each(first, |_| false).into_iter().filter(|row| scope.holds(&row.spot)).collect();
         let excluded = first.iter().filter(|row| row.coverage == ToldCoverage::Excluded).count();
         let guards = first.iter().map(|row| row.spot.guard.clone()).collect();
         let mut question = Question { scope, asked, proof, expected: BTreeMap::new(), new: BTreeMap::new(), guards, excluded };
         for row in first {
             match row.coverage {
                 _ if owes_an_answer(&row) => {
-                    let place = Place { fresh: false, gone: false, row };
+                    let targets = row.targets.iter().map(|target| target.name.clone()).collect();
+                    let place = Place { fresh: false, gone: false, targets, row };
                     question.expected.insert(place.row.spot.clone(), place);
                 }
                 ToldCoverage::Excluded => {}
@@ -81,19 +84,26 @@ impl Question {
     /// Takes in the fleet as it was told to somebody who asked for it at `sent`.
     pub fn hear(&mut self, sent: Duration, rows: Vec<ToldRow>) {
         let mut there: BTreeSet<Spot> = BTreeSet::new();
-        for row in rows.into_iter().filter(|row| self.scope.holds(&row.spot)) {
+        let asked = self.asked;
+        let answers = |row: &ToldRow| began_after(row, asked, sent);
+        for row in one_each(rows, answers).into_iter().filter(|row| self.scope.holds(&row.spot)) {
             there.insert(row.spot.clone());
-            let fresh = began_after(&row, self.asked, sent);
             match self.expected.get_mut(&row.spot) {
-                // What answered once has answered: only another answer takes its place, or worse news. A reporter that took over may know less.
-                Some(place) if place.fresh && !fresh && !is_open(&row) => place.gone = false,
-                Some(place) => *place = Place { fresh: place.fresh || fresh, gone: false, row },
-                None if row.coverage != ToldCoverage::Excluded => drop(self.new.insert(row.spot.clone(), row)),
+                Some(place) => {
+                    let fresh = answers(&row) && has_all(&row, &place.targets);
+                    place.gone = false;
+                    // What answered once has answered, and what was open is: only another answer takes its place, or worse news. A reporter that
+                    // took over may know less.
+                    if fresh || is_open(&row) || !(place.fresh || is_open(&place.row)) {
+                        (place.fresh, place.row) = (place.fresh || fresh, row);
+                    }
+                }
+                None if row.coverage != ToldCoverage::Excluded || is_open(&row) => drop(self.new.insert(row.spot.clone(), row)),
                 None => {}
             }
         }
         self.expected.iter_mut().for_each(|(spot, place)| place.gone = !there.contains(spot));
-        self.new.retain(|spot, _| there.contains(spot));
+        self.new.retain(|spot, row| there.contains(spot) || is_open(row));
     }
 
     /// How far it is.
@@ -147,10 +157,35 @@ impl Question {
             |(spot, row): (&Spot, &ToldRow)| Verified { spot: spot.clone(), answered: Answered::New, row: Some(row.clone()) };
         let mut places: Vec<Verified> = self.expected.iter().map(of).chain(self.new.iter().map(new)).collect();
         places.sort_by_key(|place| (std::cmp::Reverse(standing(place, self.proof)), place.spot.clone()));
-        let judged = places.iter().filter_map(|place| standing(place, self.proof));
-        let verdict = judged.max().unwrap_or(Verdict::Inconclusive);
-        Outcome { places, verdict, proof: self.proof, excluded: self.excluded }
+        let judged: Vec<&Verified> = places.iter().filter(|place| standing(place, self.proof).is_some()).collect();
+        let guards = self.guards.iter().chain(&self.scope.guards).collect::<BTreeSet<_>>().into_iter();
+        let guards = guards.filter(|guard| !judged.iter().any(|place| place.spot.guard == **guard));
+        let nodes = self.scope.nodes.iter().filter(|node| !judged.iter().any(|place| place.spot.node == **node));
+        let nobody: Vec<String> = guards.map(|of| format!("guard {of}")).chain(nodes.map(|of| format!("node {of}"))).collect();
+        let worst = judged.iter().filter_map(|place| standing(place, self.proof)).max().unwrap_or(Verdict::Inconclusive);
+        let verdict = if nobody.is_empty() { worst } else { worst.max(Verdict::Inconclusive) };
+        Outcome { places, verdict, proof: self.proof, excluded: self.excluded, nobody }
     }
+}
+
+/// One row of each place: a teller that says two things of one says the worse.
+fn one_each(rows: Vec<ToldRow>, answers: impl Fn(&ToldRow) -> bool) -> Vec<ToldRow> {
+    let worse = |row: &ToldRow| {
+        let doubt = row.targets.iter().map(|target| target.verdict).max().unwrap_or(Verdict::Inconclusive);
+        (is_open(row), row.coverage != ToldCoverage::Covered, !answers(row), doubt)
+    };
+    let mut each: BTreeMap<Spot, ToldRow> = BTreeMap::new();
+    for row in rows {
+        match each.get(&row.spot) {
+            Some(before) if worse(before) >= worse(&row) => {}
+            _ => drop(each.insert(row.spot.clone(), row)),
+        }
+    }
+    each.into_values().collect()
+}
+
+fn has_all(row: &ToldRow, targets: &BTreeSet<String>) -> bool {
+    targets.iter().all(|name| row.targets.iter().any(|target| target.name == *name))
 }
 
 /// Places with an excuse of their own, and those where no agent can be, owe nothing, unless something is known to be open there. That the reporter has
@@ -191,6 +226,8 @@ pub struct Outcome {
     pub proof: Attribution,
     /// How many places were left out, since no agent can be there.
     pub excluded: usize,
+    /// The guards, and the nodes that were named, of which there is no place left that could be judged.
+    pub nobody: Vec<String>,
 }
 
 impl Outcome {

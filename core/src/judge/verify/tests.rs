@@ -209,3 +209,70 @@ fn a_guard_or_a_named_node_of_which_nobody_owes_an_answer_is_named() {
     let question = Question::new(scope, Attribution::Weak, s(10.0), first);
     assert_eq!(question.nobody(), ["guard d/h", "node n2"]);
 }
+
+fn open(node: &str, age: f64) -> ToldRow {
+    row(node, age, vec![target(Verdict::Breached, "answered")])
+}
+
+#[test]
+fn a_guard_or_a_named_node_of_which_nobody_is_left_is_not_proved() {
+    let of = |guard: &str, node: &str, age: f64| ToldRow {
+        spot: Spot { guard: guard.into(), node: node.into() },
+        ..blocked(node, age)
+    };
+    let mut guards = question(vec![of("d/g", "n1", 3.0), of("d/h", "n1", 3.0)]);
+    guards.hear(s(30.0), vec![of("d/g", "n1", 1.0)]);
+    let outcome = guards.outcome();
+    assert_eq!((outcome.exit_status(), outcome.nobody), (3, vec!["guard d/h".to_owned()]));
+    let scope = Scope { nodes: ["n1", "n2"].map(str::to_owned).into(), ..Scope::default() };
+    let mut nodes = Question::new(scope, Attribution::Weak, s(10.0), vec![blocked("n1", 3.0), blocked("n2", 3.0)]);
+    nodes.hear(s(30.0), vec![blocked("n1", 1.0)]);
+    assert_eq!((nodes.outcome().exit_status(), nodes.outcome().nobody), (3, vec!["node n2".to_owned()]));
+}
+
+#[test]
+fn what_was_seen_open_stays_so_until_a_round_says_otherwise() {
+    // Where no agent can be, on a node that came later and went, and on one that nobody knows any more.
+    let mut excluded = question(vec![blocked("n1", 3.0), with(ToldCoverage::Excluded, row("n2", 1.0, vec![]))]);
+    excluded.hear(s(30.0), vec![blocked("n1", 1.0), with(ToldCoverage::Excluded, open("n2", 1.0))]);
+    assert_eq!(excluded.outcome().exit_status(), 1);
+    let mut came = question(vec![blocked("n1", 3.0)]);
+    came.hear(s(20.0), vec![blocked("n1", 1.0), open("n2", 1.0)]);
+    came.hear(s(30.0), vec![blocked("n1", 1.0)]);
+    assert_eq!(came.outcome().exit_status(), 1);
+    let mut unknown = question(vec![open("n1", 3.0)]);
+    unknown.hear(s(30.0), vec![with(ToldCoverage::Uncovered, row("n1", 1.0, vec![]))]);
+    assert_eq!(standings(&unknown), ["n1 late breached"]);
+    unknown.hear(s(40.0), vec![blocked("n1", 1.0)]);
+    assert_eq!(standings(&unknown), ["n1 fresh blocked"]);
+}
+
+#[test]
+fn of_two_things_that_are_said_of_one_place_the_worse_counts() {
+    let pairs = [
+        (open("n1", 1.0), 1),
+        (with(ToldCoverage::Uncovered, row("n1", 1.0, vec![])), 3),
+        (blocked("n1", 29.0), 3),
+        (row("n1", 1.0, vec![target(Verdict::Inconclusive, "refused")]), 3),
+    ];
+    for (worse, status) in pairs {
+        for rows in [vec![worse.clone(), blocked("n1", 1.0)], vec![blocked("n1", 1.0), worse.clone()]] {
+            let mut question = question(vec![blocked("n1", 3.0)]);
+            question.hear(s(30.0), rows);
+            assert_eq!(question.outcome().exit_status(), status, "{worse:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_speaks_of_every_target_that_was_asked_about() {
+    let two = |age| {
+        let api = ToldTarget { name: "kube-api".into(), ..target(Verdict::Blocked, "silence") };
+        row("n1", age, vec![target(Verdict::Blocked, "silence"), api])
+    };
+    let mut question = question(vec![two(3.0)]);
+    question.hear(s(30.0), vec![blocked("n1", 1.0)]);
+    assert_eq!(standings(&question), ["n1 late inconclusive"]);
+    question.hear(s(40.0), vec![two(1.0)]);
+    assert_eq!(standings(&question), ["n1 fresh blocked"]);
+}
