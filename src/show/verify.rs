@@ -225,7 +225,7 @@ pub fn summary(outcome: &Outcome) -> String {
             format!("Pods of a guard can reach what it denies on {} of {}.", of(Verdict::Breached), count(all, "node"))
         }
         Verdict::Inconclusive if of(Verdict::Inconclusive) == 0 => {
-            format!("Nothing is proved of {}: nothing of it is left that could answer.", outcome.nobody.join(", "))
+            format!("Nothing is proved of {}: nothing of it is left that could answer.", clean(&outcome.nobody.join(", ")))
         }
         Verdict::Inconclusive => format!(
             "Nothing is proved on {} of {}: nobody knows whether the guard holds there.",
@@ -259,6 +259,8 @@ struct Document<'a> {
     proof: Attribution,
     summary: String,
     excluded: usize,
+    /// Guards, and nodes that were named, of which nothing is left that could answer.
+    nobody: &'a [String],
     places: Vec<Place<'a>>,
 }
 
@@ -320,6 +322,7 @@ pub fn document(told: &Told<'_>) -> String {
         proof: outcome.proof,
         summary: summary(outcome),
         excluded: outcome.excluded,
+        nobody: &outcome.nobody,
         places: places.collect(),
     })
 }
@@ -342,6 +345,15 @@ pub fn junit(told: &Told<'_>) -> Result<String, SerializeError> {
     }
     let mut results = quick_junit::Report::new("guardprobe verify");
     results.add_test_suites(suites.into_values());
+    if !told.outcome.nobody.is_empty() {
+        let mut left = TestSuite::new("nothing left that could answer");
+        left.add_test_cases(told.outcome.nobody.iter().map(|of| {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_message("nothing of it is left that could answer");
+            TestCase::new(clean(of), status)
+        }));
+        results.add_test_suite(left);
+    }
     results.to_string()
 }
 
@@ -466,4 +478,51 @@ pub fn no_junit(why: &str) -> Result<String, SerializeError> {
 /// For a comment on a pull request, where there was no answer.
 pub fn no_markdown(why: &str) -> String {
     format!("### guardprobe verify: ⚠️ not proven\n\n{}\n", cell_of(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use guardprobe_core::model::verified::Spot;
+
+    #[test]
+    fn whoever_is_not_left_is_told_in_every_form() {
+        let nobody = vec!["guard d/h".to_owned()];
+        let outcome = Outcome { places: vec![], verdict: Verdict::Inconclusive, proof: Attribution::Weak, excluded: 0, nobody };
+        let told = Told { outcome: &outcome, asked: "2026-11-26T12:00:00Z".parse().unwrap(), reporter: "r" };
+        assert!(junit(&told).unwrap().contains(r#"<testcase name="guard d/h""#), "{}", junit(&told).unwrap());
+        assert!(junit(&told).unwrap().contains(r#"errors="1""#));
+        let document: serde_json::Value = serde_json::from_str(&document(&told)).unwrap();
+        assert_eq!((&document["exit_status"], &document["nobody"][0]), (&3.into(), &"guard d/h".into()));
+        let one = Outcome { places: vec![place()], verdict: Verdict::Inconclusive, ..outcome.clone() };
+        for text in [table(&Told { outcome: &one, ..told.clone() }, 80), markdown(&Told { outcome: &one, ..told })] {
+            assert!(text.contains("Nothing is proved of guard d/h"), "{text}");
+        }
+    }
+
+    /// A place that is blocked.
+    fn place() -> Verified {
+        let target = ToldTarget {
+            name: "imds".into(),
+            verdict: Verdict::Blocked,
+            reason: "silence".into(),
+            since: None,
+            open: None,
+            missing_addresses: vec![],
+        };
+        let spot = Spot { guard: "d/g".into(), node: "n1".into() };
+        let row = ToldRow {
+            spot: spot.clone(),
+            coverage: ToldCoverage::Covered,
+            reason: None,
+            trouble: None,
+            pod: None,
+            report: None,
+            age: None,
+            took: None,
+            uncovered_since: None,
+            targets: vec![target],
+        };
+        Verified { spot, answered: Answered::Fresh, row: Some(row) }
+    }
 }

@@ -143,6 +143,16 @@ impl Question {
         guards.map(|guard| format!("guard {guard}")).chain(nodes.map(|node| format!("node {node}"))).collect()
     }
 
+    /// The guards, and the nodes that were named, of which there is no place left that could be judged.
+    pub fn nobody_left(&self) -> Vec<String> {
+        let there = self.expected.iter().filter(|(_, place)| !place.gone || is_open(&place.row)).map(|(spot, _)| spot);
+        let judged: Vec<&Spot> = there.chain(self.new.iter().filter(|(_, row)| is_open(row)).map(|(spot, _)| spot)).collect();
+        let guards: BTreeSet<&String> = self.guards.iter().chain(&self.scope.guards).collect();
+        let guards = guards.into_iter().filter(|guard| !judged.iter().any(|spot| spot.guard == **guard));
+        let nodes = self.scope.nodes.iter().filter(|node| !judged.iter().any(|spot| spot.node == **node));
+        guards.map(|of| format!("guard {of}")).chain(nodes.map(|of| format!("node {of}"))).collect()
+    }
+
     /// What can be said now, the worst first.
     pub fn outcome(&self) -> Outcome {
         let of = |(spot, place): (&Spot, &Place)| {
@@ -157,12 +167,9 @@ impl Question {
             |(spot, row): (&Spot, &ToldRow)| Verified { spot: spot.clone(), answered: Answered::New, row: Some(row.clone()) };
         let mut places: Vec<Verified> = self.expected.iter().map(of).chain(self.new.iter().map(new)).collect();
         places.sort_by_key(|place| (std::cmp::Reverse(standing(place, self.proof)), place.spot.clone()));
-        let judged: Vec<&Verified> = places.iter().filter(|place| standing(place, self.proof).is_some()).collect();
-        let guards = self.guards.iter().chain(&self.scope.guards).collect::<BTreeSet<_>>().into_iter();
-        let guards = guards.filter(|guard| !judged.iter().any(|place| place.spot.guard == **guard));
-        let nodes = self.scope.nodes.iter().filter(|node| !judged.iter().any(|place| place.spot.node == **node));
-        let nobody: Vec<String> = guards.map(|of| format!("guard {of}")).chain(nodes.map(|of| format!("node {of}"))).collect();
-        let worst = judged.iter().filter_map(|place| standing(place, self.proof)).max().unwrap_or(Verdict::Inconclusive);
+        let nobody = self.nobody_left();
+        let judged = places.iter().filter_map(|place| standing(place, self.proof));
+        let worst = judged.max().unwrap_or(Verdict::Inconclusive);
         let verdict = if nobody.is_empty() { worst } else { worst.max(Verdict::Inconclusive) };
         Outcome { places, verdict, proof: self.proof, excluded: self.excluded, nobody }
     }
