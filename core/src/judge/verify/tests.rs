@@ -57,7 +57,12 @@ fn a_round_that_began_before_the_question_never_answers_it() {
     // It ended after the question, and began before it, or so shortly after that who knows.
     question.hear(s(20.0), vec![blocked("n1", 9.0)]);
     question.hear(s(20.0), vec![blocked("n1", 7.5)]);
+    question.hear(s(20.0), vec![blocked("n1", 7.0)]); // to the moment
     assert_eq!(standings(&question), ["n1 late inconclusive"]);
+    let outcome = question.outcome();
+    let place = &outcome.places[0];
+    let target = &place.row.as_ref().unwrap().targets[0];
+    assert_eq!(outcome.of_target(place, target), (Verdict::Inconclusive, "late"));
     question.hear(s(30.0), vec![blocked("n1", 3.0)]);
     assert_eq!(standings(&question), ["n1 fresh blocked"]);
     assert_eq!(question.outcome().exit_status(), 0);
