@@ -239,7 +239,7 @@ async fn ask(args: &VerifyArgs, clock: &Clock, door: &mut Door) -> Result<(Quest
         let progress = question.progress();
         // Who watches is told of what proves nothing as well, and asks again anyhow.
         let enough = if args.watch || question.is_breached() { progress.answered } else { progress.settled };
-        let all_answered = enough == progress.expected && question.nobody_left().is_empty();
+        let all_answered = enough == progress.expected && question.nobody().is_empty();
         if all_answered || left(clock).is_zero() {
             return Ok((question, began.wall));
         }

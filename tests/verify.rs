@@ -152,12 +152,13 @@ fn what_stands_in_the_way_is_said_with_what_helps() {
     let (status, _, complaint) = by_kubeconfig(&admin, &["--context", "staging"]);
     assert!(status == 2 && complaint.contains("expected a context \"staging\""), "{complaint}");
     // A program that gives the credentials, and takes its time.
-    let exec =
-        json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sleep", "args": ["8"], "interactiveMode": "Never"});
+    let runs = cluster.folder.join("plugin-runs");
+    let script = format!(": >{}; exec sleep 8", runs.display());
+    let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script], "interactiveMode": "Never"});
     let slow = cluster.kubeconfig("slow.conf", API, json!({"exec": exec}));
     let mut asks = Process::start(command(&cluster, &[], &[]).env("KUBECONFIG", slow));
+    within(SOON, "the program runs", || if runs.exists() { Ok(()) } else { Err(asks.stderr()) });
     let began = Instant::now();
-    std::thread::sleep(Duration::from_millis(500)); // it has begun to wait by then; nothing says so
     asks.signal(Signal::SIGINT);
     assert_eq!(asks.status(), 130);
     assert!(began.elapsed() < Duration::from_secs(5), "it does not wait for that program: {:?}", began.elapsed());

@@ -2,17 +2,15 @@
 //! agent also takes the word to take a guard away or to bring it back, and hands that to the lab on its standard output.
 use super::role;
 use crate::process::runtime;
-use crate::wire::relay::{relay, turn_away};
+use crate::wire::relay::{every, relay, turn_away};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// The request by which guards are switched, before `on` or `off`, a slash and the name of a node or `all`.
 pub(super) const SWITCH: &str = "/lab/guard/";
@@ -49,20 +47,7 @@ pub(super) fn run(forward: Forward) -> io::Result<()> {
     let runtime = runtime::single()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let gate = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let place = Arc::clone(&gate).acquire_owned().await.map_err(io::Error::other)?;
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let forward = forward.clone();
-                    tokio::spawn(async move {
-                        let _ = serve(stream, forward).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => sleep(Duration::from_millis(100)).await,
-            }
-        }
+        every(listener, CONNECTIONS_MAX, |stream| serve(stream, forward.clone())).await
     })
 }
 

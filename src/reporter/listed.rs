@@ -1,6 +1,7 @@
 //! A list of agents in place of the Kubernetes API: for the lab, which has none. The house is told of nodes and pods as by a watch, leads from
 //! the first moment, and its Events are written to standard output. Everything else is as in a cluster.
 use super::house::House;
+use super::post;
 use crate::cluster::watch::News;
 use crate::process::lines;
 use crate::show::notes;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// An agent of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(super) async fn stand_in(house: &House, guards: &[GuardName], agents: &[List
     introduce(house, guards, agents);
     tokio::select! {
         never = lead(house) => never,
-        never = post(house) => never,
+        never = post::post(house, async |act| { write(act); Ok(()) }) => never,
     }
 }
 
@@ -95,20 +96,12 @@ async fn lead(house: &House) -> ! {
 }
 
 /// Writes what would be posted. That something goes on would be a count in an Event that is there: nothing new.
-async fn post(house: &House) -> ! {
-    loop {
-        let Some(act) = house.next() else {
-            sleep(names::LOOK_PAUSE).await;
-            let _ = timeout(names::SETTLE, house.news()).await;
-            continue;
-        };
-        if let Act::Post(notice) = &act {
-            let (Regarding::Node { name, .. } | Regarding::DaemonSet { name, .. }) = &notice.regarding;
-            let (schema, regarding) = (names::EVENT_SCHEMA.to_owned(), name.clone());
-            let line = EventLine { schema, reason: notice.reason, regarding, note: notes::note(notice) };
-            lines::write(&line, notice.reason.as_str());
-        }
-        house.written(&act);
+fn write(act: &Act) {
+    if let Act::Post(notice) = act {
+        let (Regarding::Node { name, .. } | Regarding::DaemonSet { name, .. }) = &notice.regarding;
+        let (schema, regarding) = (names::EVENT_SCHEMA.to_owned(), name.clone());
+        let line = EventLine { schema, reason: notice.reason, regarding, note: notes::note(notice) };
+        lines::write(&line, notice.reason.as_str());
     }
 }
 

@@ -146,7 +146,7 @@ async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock) -> Result
         match &cluster {
             Some(cluster) => tokio::select! {
                 () = follow::follow(cluster, &house) => Err("nothing left to follow".to_owned()),
-                never = post::post(cluster, &house) => never,
+                never = post::post(&house, async |act| post::write(cluster, &house, act).await) => never,
                 never = lead::lead(cluster, &house, &namespace) => never,
             },
             None => listed::stand_in(&house, &guards, &args.listed).await,

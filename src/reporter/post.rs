@@ -14,8 +14,8 @@ const BUSY_MAX: Duration = Duration::from_secs(60);
 /// What this is called where it fails.
 const WHAT: &str = "writing events";
 
-/// Writes for as long as the future lives.
-pub(super) async fn post(cluster: &Cluster, house: &House) -> ! {
+/// Writes for as long as the future lives; `write` is how.
+pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<(), Trouble>) -> ! {
     let mut rest = BACKOFF.0;
     loop {
         let looked = house.now().up;
@@ -26,7 +26,7 @@ pub(super) async fn post(cluster: &Cluster, house: &House) -> ! {
             let _ = timeout(names::SETTLE, house.news()).await;
             continue;
         };
-        match write(cluster, house, &act).await {
+        match write(&act).await {
             Ok(()) => {
                 house.written(&act);
                 house.works(WHAT, None);
@@ -52,7 +52,8 @@ fn pause(trouble: &Trouble, rest: Duration) -> Duration {
     }
 }
 
-async fn write(cluster: &Cluster, house: &House, act: &Act) -> Result<(), Trouble> {
+/// Writes one to the API server.
+pub(super) async fn write(cluster: &Cluster, house: &House, act: &Act) -> Result<(), Trouble> {
     let now = house.wall();
     match act {
         Act::Post(notice) => {

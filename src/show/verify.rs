@@ -40,7 +40,7 @@ struct Line<'a> {
 /// What is said of one place: of each of its targets, or of all of it where it has none.
 fn lines<'a>(outcome: &'a Outcome, place: &'a Verified) -> Vec<Line<'a>> {
     let Some(standing) = outcome.standing(place) else { return Vec::new() };
-    let Some(row) = &place.row else { return Vec::new() };
+    let row = &place.row;
     let of = |target: &'a ToldTarget| {
         let (verdict, reason) = outcome.of_target(place, target);
         if reason == "late" {
@@ -157,7 +157,7 @@ fn well(outcome: &Outcome) -> BTreeMap<&str, (usize, Proofs<'_>)> {
     for place in outcome.places.iter().filter(|place| outcome.standing(place) == Some(Verdict::Blocked)) {
         let (nodes, proofs) = guards.entry(&place.spot.guard).or_default();
         *nodes += 1;
-        for target in place.row.iter().flat_map(|row| &row.targets) {
+        for target in &place.row.targets {
             *proofs.entry((&target.name, target.reason.clone())).or_default() += 1;
         }
     }
@@ -186,8 +186,7 @@ fn others(outcome: &Outcome, width: usize) -> String {
             .iter()
             .filter(|place| place.answered == answered)
             .map(|place| {
-                let excuse =
-                    place.row.as_ref().filter(|row| row.coverage == ToldCoverage::Grace).and_then(|row| row.reason.clone());
+                let excuse = place.row.reason.as_ref().filter(|_| place.row.coverage == ToldCoverage::Grace);
                 clean(&format!("{}{}", place.spot.node, excuse.map(|excuse| format!(" ({excuse})")).unwrap_or_default()))
             })
             .collect();
@@ -270,7 +269,7 @@ struct Place<'a> {
     node: &'a str,
     answered: Answered,
     verdict: Option<Verdict>,
-    coverage: Option<ToldCoverage>,
+    coverage: ToldCoverage,
     reason: Option<&'a str>,
     targets: Vec<Target<'a>>,
 }
@@ -287,32 +286,6 @@ struct Target<'a> {
 /// For programs, schema `guardprobe.verify/v1`.
 pub fn document(told: &Told<'_>) -> String {
     let outcome = told.outcome;
-    let place = |place: &'_ Verified| -> Vec<(Verdict, String)> {
-        let targets = place.row.iter().flat_map(|row| &row.targets);
-        targets.map(|target| outcome.of_target(place, target)).map(|(verdict, reason)| (verdict, reason.to_owned())).collect()
-    };
-    let judged: Vec<Vec<(Verdict, String)>> = outcome.places.iter().map(place).collect();
-    let places = outcome.places.iter().zip(&judged).map(|(place, judged)| Place {
-        guard: &place.spot.guard,
-        node: &place.spot.node,
-        answered: place.answered,
-        verdict: outcome.standing(place),
-        coverage: place.row.as_ref().map(|row| row.coverage),
-        reason: place.row.as_ref().and_then(|row| row.reason.as_deref()),
-        targets: place
-            .row
-            .iter()
-            .flat_map(|row| &row.targets)
-            .zip(judged)
-            .map(|(target, (verdict, reason))| Target {
-                name: &target.name,
-                verdict: *verdict,
-                reason,
-                since: target.since,
-                open: target.open.as_ref(),
-            })
-            .collect(),
-    });
     json(&Document {
         schema: names::VERIFY_SCHEMA,
         asked: told.asked,
@@ -323,8 +296,24 @@ pub fn document(told: &Told<'_>) -> String {
         summary: summary(outcome),
         excluded: outcome.excluded,
         nobody: &outcome.nobody,
-        places: places.collect(),
+        places: outcome.places.iter().map(|place| place_of(outcome, place)).collect(),
     })
+}
+
+fn place_of<'a>(outcome: &Outcome, place: &'a Verified) -> Place<'a> {
+    let of = |target: &'a ToldTarget| {
+        let (verdict, reason) = outcome.of_target(place, target);
+        Target { name: &target.name, verdict, reason, since: target.since, open: target.open.as_ref() }
+    };
+    Place {
+        guard: &place.spot.guard,
+        node: &place.spot.node,
+        answered: place.answered,
+        verdict: outcome.standing(place),
+        coverage: place.row.coverage,
+        reason: place.row.reason.as_deref(),
+        targets: place.row.targets.iter().map(of).collect(),
+    }
 }
 
 /// For pipelines: a suite for each guard, a case for each node and target. What is not judged is skipped.
@@ -440,12 +429,11 @@ type Stands = (String, Answered, Option<Verdict>, Vec<(String, Verdict, String)>
 /// What of an outcome is worth telling when it changes.
 pub fn standings(outcome: &Outcome) -> Vec<Stands> {
     let targets = |place: &Verified| {
-        let all = place.row.iter().flat_map(|row| &row.targets);
-        all.map(|target| {
+        let of = |target: &ToldTarget| {
             let (verdict, reason) = outcome.of_target(place, target);
             (target.name.clone(), verdict, reason.to_owned())
-        })
-        .collect()
+        };
+        place.row.targets.iter().map(of).collect()
     };
     let of = |place: &Verified| {
         (format!("{} {}", place.spot.guard, place.spot.node), place.answered, outcome.standing(place), targets(place))
@@ -523,6 +511,6 @@ mod tests {
             uncovered_since: None,
             targets: vec![target],
         };
-        Verified { spot, answered: Answered::Fresh, row: Some(row) }
+        Verified { spot, answered: Answered::Fresh, row }
     }
 }

@@ -5,15 +5,12 @@ use crate::cluster::forward::Forwarded;
 use crate::process::terminal;
 use crate::show::clean;
 use crate::wire::Heard;
-use crate::wire::relay::{relay, turn_away};
+use crate::wire::relay::{every, relay, turn_away};
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
 
 /// How many connections are forwarded at once: a browser comes with six.
 const CONNECTIONS_MAX: usize = 32;
@@ -36,19 +33,12 @@ pub(super) async fn page(door: Door, shown: impl Fn()) -> Result<(), Closed> {
     let at = listener.local_addr().map_err(|error| Closed::NotProven(error.to_string()))?;
     show(&format!("http://{at}/"), &format!("forwarded to the reporters of namespace {namespace}; Ctrl-C ends it"));
     shown();
-    let (cluster, gate) = (Arc::new(cluster), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
-    loop {
-        let Ok(place) = Arc::clone(&gate).acquire_owned().await else { return Ok(()) };
-        let Ok((stream, _)) = listener.accept().await else {
-            sleep(Duration::from_millis(100)).await; // no descriptor left, for instance
-            continue;
-        };
-        let (cluster, namespace) = (Arc::clone(&cluster), namespace.clone());
-        tokio::spawn(async move {
-            let _ = serve(stream, &cluster, &namespace).await;
-            drop(place);
-        });
-    }
+    let way = Arc::new((cluster, namespace));
+    every(listener, CONNECTIONS_MAX, |stream| {
+        let way = Arc::clone(&way);
+        async move { serve(stream, &way.0, &way.1).await }
+    })
+    .await
 }
 
 /// The reporter's own port where it is free, so that the address is the same next time.

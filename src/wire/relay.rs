@@ -1,12 +1,17 @@
 //! From one stream to another: what somebody says here is heard there, and back.
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink, split};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 /// How long the other side may still answer when one has said all.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// How long to rest when no connection can be taken.
+const REST: Duration = Duration::from_millis(100);
 
 /// Passes bytes both ways. When `to` has said all it is over; when `from` has, `to` may answer for ten seconds more: so that nobody who keeps a
 /// connection open, and says nothing, keeps one behind it open as well.
@@ -23,6 +28,27 @@ where
     tokio::select! {
         () = there => {}
         _ = copy(&mut says_back, &mut answers) => {}
+    }
+}
+
+/// Lets `each` have every connection, at most `most` at once, for as long as the future lives.
+pub async fn every<F>(listener: TcpListener, most: usize, each: impl Fn(TcpStream) -> F) -> !
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let gate = Arc::new(Semaphore::new(most));
+    loop {
+        let place = Arc::clone(&gate).acquire_owned().await; // nobody closes it
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let served = each(stream);
+                tokio::spawn(async move {
+                    let _ = served.await;
+                    drop(place);
+                });
+            }
+            Err(_) => sleep(REST).await, // no descriptor left, for instance
+        }
     }
 }
 
@@ -43,7 +69,6 @@ pub async fn turn_away(mut to: TcpStream, status: &str, why: &str) -> io::Result
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, duplex};
-    use tokio::net::TcpListener;
 
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -134,23 +134,16 @@ impl Question {
         judged.filter(|(verdict, _)| place.fresh && *verdict == Verdict::Inconclusive).map(|(_, reason)| reason).next()
     }
 
-    /// The guards that are asked about and of which no node owes an answer, and the nodes that were named and owe none: of these nothing will be proved.
+    /// The guards that were told of or asked about, and the nodes that were named, of which there is no place that can be judged: of these nothing
+    /// will be proved.
     pub fn nobody(&self) -> Vec<String> {
-        let all = self.expected.keys().chain(self.new.keys());
-        let guards: BTreeSet<&String> = all.map(|spot| &spot.guard).chain(&self.scope.guards).chain(&self.guards).collect();
-        let guards = guards.into_iter().filter(|guard| !self.expected.keys().any(|spot| spot.guard == **guard));
-        let nodes = self.scope.nodes.iter().filter(|node| !self.expected.keys().any(|spot| spot.node == **node));
-        guards.map(|guard| format!("guard {guard}")).chain(nodes.map(|node| format!("node {node}"))).collect()
-    }
-
-    /// The guards, and the nodes that were named, of which there is no place left that could be judged.
-    pub fn nobody_left(&self) -> Vec<String> {
         let there = self.expected.iter().filter(|(_, place)| !place.gone || is_open(&place.row)).map(|(spot, _)| spot);
-        let judged: Vec<&Spot> = there.chain(self.new.iter().filter(|(_, row)| is_open(row)).map(|(spot, _)| spot)).collect();
-        let guards: BTreeSet<&String> = self.guards.iter().chain(&self.scope.guards).collect();
-        let guards = guards.into_iter().filter(|guard| !judged.iter().any(|spot| spot.guard == **guard));
-        let nodes = self.scope.nodes.iter().filter(|node| !judged.iter().any(|spot| spot.node == **node));
-        guards.map(|of| format!("guard {of}")).chain(nodes.map(|of| format!("node {of}"))).collect()
+        let open = self.new.iter().filter(|(_, row)| is_open(row)).map(|(spot, _)| spot);
+        let (guards, nodes): (BTreeSet<&String>, BTreeSet<&String>) =
+            there.chain(open).map(|spot| (&spot.guard, &spot.node)).unzip();
+        let guards = self.guards.union(&self.scope.guards).filter(|guard| !guards.contains(guard));
+        let nodes = self.scope.nodes.iter().filter(|node| !nodes.contains(node));
+        guards.map(|guard| format!("guard {guard}")).chain(nodes.map(|node| format!("node {node}"))).collect()
     }
 
     /// What can be said now, the worst first.
@@ -161,13 +154,12 @@ impl Question {
                 (false, true) => Answered::Fresh,
                 (false, false) => Answered::Late,
             };
-            Verified { spot: spot.clone(), answered, row: Some(place.row.clone()) }
+            Verified { spot: spot.clone(), answered, row: place.row.clone() }
         };
-        let new =
-            |(spot, row): (&Spot, &ToldRow)| Verified { spot: spot.clone(), answered: Answered::New, row: Some(row.clone()) };
+        let new = |(spot, row): (&Spot, &ToldRow)| Verified { spot: spot.clone(), answered: Answered::New, row: row.clone() };
         let mut places: Vec<Verified> = self.expected.iter().map(of).chain(self.new.iter().map(new)).collect();
         places.sort_by_key(|place| (std::cmp::Reverse(standing(place, self.proof)), place.spot.clone()));
-        let nobody = self.nobody_left();
+        let nobody = self.nobody();
         let judged = places.iter().filter_map(|place| standing(place, self.proof));
         let worst = judged.max().unwrap_or(Verdict::Inconclusive);
         let verdict = if nobody.is_empty() { worst } else { worst.max(Verdict::Inconclusive) };
@@ -273,7 +265,7 @@ fn of_target(answered: Answered, target: &ToldTarget, proof: Attribution) -> (Ve
 
 /// The worst of a place; `None` where it is not judged.
 fn standing(place: &Verified, proof: Attribution) -> Option<Verdict> {
-    stands(place.answered, place.row.as_ref()?, proof)
+    stands(place.answered, &place.row, proof)
 }
 
 fn stands(answered: Answered, row: &ToldRow, proof: Attribution) -> Option<Verdict> {

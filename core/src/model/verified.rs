@@ -117,6 +117,6 @@ pub struct Verified {
     pub spot: Spot,
     /// Whether it has answered.
     pub answered: Answered,
-    /// What was told of it last, if anything was.
-    pub row: Option<ToldRow>,
+    /// What was told of it last.
+    pub row: ToldRow,
 }

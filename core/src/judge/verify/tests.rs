@@ -61,7 +61,7 @@ fn a_round_that_began_before_the_question_never_answers_it() {
     assert_eq!(standings(&question), ["n1 late inconclusive"]);
     let outcome = question.outcome();
     let place = &outcome.places[0];
-    let target = &place.row.as_ref().unwrap().targets[0];
+    let target = &place.row.targets[0];
     assert_eq!(outcome.of_target(place, target), (Verdict::Inconclusive, "late"));
     question.hear(s(30.0), vec![blocked("n1", 3.0)]);
     assert_eq!(standings(&question), ["n1 fresh blocked"]);
