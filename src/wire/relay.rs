@@ -100,7 +100,8 @@ mod tests {
     async fn who_has_asked_is_answered_for_a_while_and_no_longer() {
         let ((mut client, mut here), (there, mut server)) = (pair().await, duplex(64));
         client.shutdown().await.unwrap();
-        relay(&mut here, there).await; // the server says nothing, and keeps its side open
+        let relayed = timeout(2 * LINGER, relay(&mut here, there)).await; // the server says nothing, and keeps its side open
+        assert!(relayed.is_ok(), "it ends");
         assert_eq!(server.read(&mut [0]).await.unwrap(), 0, "it was told that the client has said all");
     }
 
