@@ -51,7 +51,7 @@ fn targets_alone_are_enough_and_the_rest_is_built_in() {
     let config = read("targets:\n  - {name: imds, kind: imds}\n  - {name: kube-api, kind: kube-api}\n");
     assert_eq!(config, config::built_in("apps"));
     assert_eq!(config.guard, "apps/guard");
-    assert_eq!(config.proof, Attribution::Weak);
+    assert_eq!(config.proof, Attribution::Silence);
 }
 
 #[test]

@@ -1,23 +1,24 @@
-//! What one round says about one target: the rules, in the order in which they are asked. The first that matches decides.
+//! What one round says about one target: the rules of DESIGN §4, in their order. The first that matches decides.
 //!
 //! | rule | when | finding |
 //! | --- | --- | --- |
-//! | 1 | an address connected, and where nothing lives nothing connected (or that could not be tried) | breached |
+//! | 1 | an address connected, and no negative control shows an interception (or none could be tried) | breached |
 //! | 1, exception | a `kube-api` address completed a TLS handshake with a certificate that is not of the cluster's CA | `wrong_identity` |
-//! | 2 | an address connected, but so did the place where nothing lives: breached when its identity is proven all the same, else | `intercepted` |
-//! | 3 | an attempt failed by the prober's own fault; or by this container's own kernel rules | `local_error`, `denied_locally` |
-//! | 4 | must-reach controls of a tried family failed and none of that family held | `control_failed` |
+//! | 2 | an address connected, and an interception is shown: breached when the target's identity is proved all the same, else | `intercepted` |
+//! | 3 | an attempt failed by the prober's own fault; or was decided by this pod's own kernel | `local_error`, `denied_locally` |
+//! | 4 | no must-reach control could be tried; or those of a tried family failed, or lost more than half of their attempts | `no_control`, `control_failed` |
 //! | 5 | a name in use gave no address; the endpoints file gave nothing; nothing was left to try | `resolve_failed`, `stale_addresses`, `no_addresses` |
-//! | 6 | a reset came back | `refused` |
-//! | 7 | at least one address was tried, and each ended in silence, a rejection or no route | blocked |
+//! | 6 | a reset came back, or an ICMP error of the address itself | `refused` |
+//! | 7 | at least one address was tried, and each ended in a time-out, a rejection or unreachable | blocked; `unproved` below the threshold |
 //!
 //! Skipped addresses are ignored. A breach on one address outweighs any doubt about another: one success is proof.
 use super::control::{self, Negative};
 use crate::model::address::Family;
 use crate::model::config::Kind;
 use crate::model::finding::{Attribution, Doubt, Finding};
-use crate::model::observation::{Evidence, Identity, Layer, Observation, Outcome};
+use crate::model::observation::{Evidence, Identity, Layer, Observation, Outcome, Source};
 use crate::model::round::{ControlRound, TargetRound};
+use std::net::SocketAddr;
 
 /// A finding, and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,24 +29,40 @@ pub struct Judged {
     pub rule: u8,
     /// That rule and what it rests on, in words.
     pub why: String,
+    /// How well rule 7 proves that the target is blocked, before any threshold. `None` where another rule decided.
+    pub attribution: Option<Attribution>,
 }
 
 impl Judged {
     fn doubt(rule: u8, doubt: Doubt, why: String) -> Self {
-        Judged { finding: Finding::Inconclusive(doubt), rule, why }
+        Judged { finding: Finding::Inconclusive(doubt), rule, why, attribution: None }
     }
 }
 
-/// Judges one target of one round. `proof` is the least attribution that is accepted as blocked.
+/// Judges one target of one round. `proof` is the least attribution that is accepted as blocked, unless the target sets its own.
 pub fn judge(target: &TargetRound, controls: &[ControlRound], proof: Attribution) -> Judged {
     let matched = breached(target, controls)
         .or_else(|| wrong_identity(target, controls))
         .or_else(|| intercepted(target))
         .or_else(|| prober_failed(target))
+        .or_else(|| no_control(controls))
         .or_else(|| control_failed(target, controls))
         .or_else(|| addresses_missing(target))
         .or_else(|| refused(target));
     matched.unwrap_or_else(|| blocked(target, controls, proof))
+}
+
+/// What two passes in a row come to, where silence has to be seen twice: with random packet loss one silent pass is not rare enough.
+pub fn confirm(first: &Judged, second: Judged) -> Judged {
+    let silent = second.finding == Finding::Blocked(Attribution::Silence);
+    if !silent || first.attribution >= Some(Attribution::Silence) {
+        return second;
+    }
+    let why = format!("only the second of two passes was silent beside a firm control; the first: {}", first.why);
+    if first.finding == Finding::Blocked(Attribution::Weak) {
+        return Judged { why, ..first.clone() };
+    }
+    Judged { attribution: Some(Attribution::Weak), ..Judged::doubt(7, Doubt::Unproved, why) }
 }
 
 /// What one open address means by itself.
@@ -57,7 +74,7 @@ enum Standing {
 }
 
 fn standing(target: &TargetRound, controls: &[ControlRound], open: &Observation) -> Standing {
-    let somebody_answers_for_all = control::negative(controls, open) == Negative::Connected;
+    let somebody_answers_for_all = control::interception(controls, open) == Negative::Connected;
     match open.identity {
         Some(Identity::Proven) if somebody_answers_for_all => Standing::Breach { rule: 2 },
         _ if somebody_answers_for_all => Standing::Intercepted,
@@ -88,13 +105,13 @@ fn breached(target: &TargetRound, controls: &[ControlRound]) -> Option<Judged> {
     // The furthest one speaks for all; by address among equals, so that the order of trying does not show.
     let (worst, rule) =
         breaches.max_by_key(|(seen, rule)| (evidence(seen), seen.layer, *rule == 1, std::cmp::Reverse(seen.address)))?;
-    let control = match control::negative(controls, worst) {
-        Negative::Held => "and nothing connected where nothing lives".to_owned(),
-        Negative::Untried => "though its must-not-connect control could not be tried".to_owned(),
-        Negative::Connected => "and proved who it is, although something also connects where nothing lives".to_owned(),
+    let control = match control::interception(controls, worst) {
+        Negative::Held => "and its negative control did not connect",
+        Negative::Untried => "though its negative control could not be tried",
+        Negative::Connected => "and proved its identity, although its negative control connected as well",
     };
     let why = format!("{} connected, {control}", worst.address);
-    Some(Judged { finding: Finding::Breached(evidence(worst)), rule, why })
+    Some(Judged { finding: Finding::Breached(evidence(worst)), rule, why, attribution: None })
 }
 
 /// The evidence of an open address; a connection by itself is the least.
@@ -112,8 +129,14 @@ fn wrong_identity(target: &TargetRound, controls: &[ControlRound]) -> Option<Jud
 
 /// Rule 2: what is left of the open addresses after a breach and a wrong identity are ruled out.
 fn intercepted(target: &TargetRound) -> Option<Judged> {
-    let address = open(target).map(|seen| seen.address).min()?;
-    let why = format!("{address} connected, but so did an address where nothing lives: something answers in the target's place");
+    let seen = open(target).min_by_key(|seen| seen.address)?;
+    let also = match seen.neighbours {
+        Some(neighbours) if neighbours.all_connect() => {
+            format!("each of {} random addresses beside it", neighbours.tried)
+        }
+        _ => "an address where nothing listens".to_owned(),
+    };
+    let why = format!("{} connected, but so did {also}: something answers in the target's place", seen.address);
     Some(Judged::doubt(2, Doubt::Intercepted, why))
 }
 
@@ -130,12 +153,37 @@ fn prober_failed(target: &TargetRound) -> Option<Judged> {
     Some(Judged::doubt(3, Doubt::DeniedLocally, why))
 }
 
-/// Rule 4.
+/// Rule 4, where there is nothing to prove that this pod's network works.
+fn no_control(controls: &[ControlRound]) -> Option<Judged> {
+    if control::any_tried(controls) {
+        return None;
+    }
+    let why = match control::reason_not_tried(controls) {
+        Some(reason) => format!("no must-reach control could be tried: {reason}"),
+        None => "there is no must-reach control: this pod has no name server, and the configuration names none".to_owned(),
+    };
+    Some(Judged::doubt(4, Doubt::NoControl, why + "; so silence proves nothing"))
+}
+
+/// Rule 4, where must-reach controls show that this pod's network does not work.
 fn control_failed(target: &TargetRound, controls: &[ControlRound]) -> Option<Judged> {
-    let tried_in = |family: Family| tried(target).any(|seen| seen.family == family);
-    let family = Family::ALL.into_iter().find(|family| tried_in(*family) && control::family_failed(controls, *family))?;
-    let why = format!("no must-reach control held over {}: the pod's own network may be dead", family.title());
+    let why = if !control::any_held(controls) {
+        "no must-reach control answered in any family: the pod's own network may be dead".to_owned()
+    } else {
+        let families = Family::ALL.into_iter().filter(|family| tried(target).any(|seen| seen.family == *family));
+        let mut doubts = families.filter_map(|family| family_doubt(controls, family));
+        doubts.next()?
+    };
     Some(Judged::doubt(4, Doubt::ControlFailed, why))
+}
+
+fn family_doubt(controls: &[ControlRound], family: Family) -> Option<String> {
+    let failed = control::failed_in(controls, family).next().is_some();
+    if failed && !control::any_held_in(controls, family) {
+        return Some(format!("no must-reach control answered over {}: the pod's own network may be dead", family.title()));
+    }
+    let lossy = control::more_than_half_lost(controls, family);
+    lossy.then(|| format!("more than half of the attempts to the must-reach controls over {} were lost", family.title()))
 }
 
 /// Rule 5.
@@ -156,47 +204,121 @@ fn addresses_missing(target: &TargetRound) -> Option<Judged> {
 
 /// Rule 6.
 fn refused(target: &TargetRound) -> Option<Judged> {
-    let address = tried(target).filter(|seen| seen.outcome == Outcome::Refused).map(|seen| seen.address).min()?;
-    let why = format!(
-        "{address} answered with a reset: a packet got to some host, and a closed port says the same as a policy that resets"
-    );
+    let seen = tried(target).filter(|seen| is_refused(seen)).min_by_key(|seen| seen.address)?;
+    let why = match seen.outcome {
+        Outcome::Refused => format!(
+            "{} answered with a reset: a packet got to some host, and a closed port says the same as a policy that resets",
+            seen.address
+        ),
+        _ => format!(
+            "{} itself sent the ICMP error: its host's own firewall says the same as a policy that answers in its name",
+            seen.address
+        ),
+    };
     Some(Judged::doubt(6, Doubt::Refused, why))
+}
+
+/// True when the answer may be the target's own, so that a packet may have got there.
+pub fn is_refused(seen: &Observation) -> bool {
+    let icmp = matches!(seen.outcome, Outcome::Rejected | Outcome::Unreachable);
+    seen.outcome == Outcome::Refused || (icmp && seen.rejected_by_itself())
 }
 
 /// Rule 7, and the level of proof that was asked for.
 fn blocked(target: &TargetRound, controls: &[ControlRound], proof: Attribution) -> Judged {
     let attribution = attribution(target, controls);
-    let basis = match attribution {
-        Attribution::Witnessed | Attribution::Rejected => "something on the way said no to each address",
-        Attribution::Silence => "each address stayed unreachable while a must-reach control of its family held",
-        Attribution::Weak => "each address stayed unreachable, but nothing proves that it is alive or the way to it open",
-    };
+    let proof = target.proof.unwrap_or(proof);
     if attribution < proof {
-        let why = format!("{basis}: proof {}, less than the {} that was asked for", attribution.as_str(), proof.as_str());
-        return Judged::doubt(7, Doubt::Unproved, why);
+        let lack = lack_of_proof(target, controls, attribution);
+        let why =
+            format!("no address connected, which is proof {}, and {} is wanted: {lack}", attribution.as_str(), proof.as_str());
+        return Judged { attribution: Some(attribution), ..Judged::doubt(7, Doubt::Unproved, why) };
     }
-    Judged { finding: Finding::Blocked(attribution), rule: 7, why: basis.to_owned() }
+    let why = match attribution {
+        Attribution::Witnessed | Attribution::Rejected => "each address was rejected by something on the way",
+        Attribution::Silence => "no address connected, while a firm must-reach control of each family answered",
+        Attribution::Weak => "no address connected, and nothing proves that a guard is the reason",
+    };
+    Judged { finding: Finding::Blocked(attribution), rule: 7, why: why.to_owned(), attribution: Some(attribution) }
 }
 
-/// How well it is proved that a target is blocked: as well as its weakest address. A Service address proves nothing alone, since
-/// policy is evaluated after kube-proxy's DNAT: without endpoints, or without kube-proxy, it is silent or rejected vacuously.
+/// How well it is proved that a target is blocked: as well as its weakest address. A Service's address whose endpoints were all tried
+/// neither proves nor lowers.
 fn attribution(target: &TargetRound, controls: &[ControlRound]) -> Attribution {
-    let only_services = tried(target).all(|seen| seen.service);
-    let weakest = tried(target).map(|seen| address_attribution(seen, controls)).min();
-    weakest.filter(|_| !only_services).unwrap_or(Attribution::Weak)
+    tried(target).filter_map(|seen| address_attribution(target, seen, controls)).min().unwrap_or(Attribution::Weak)
 }
 
-/// How well it is proved that one address is blocked, without a witness; `None`: it is not.
-pub fn alone(seen: &Observation, controls: &[ControlRound]) -> Option<Attribution> {
-    let shut = matches!(seen.outcome, Outcome::TimedOut | Outcome::Rejected | Outcome::Unreachable);
-    shut.then(|| address_attribution(seen, controls))
+/// How well it is proved that one address of a target is blocked, without a witness. `None`: it is not, or its endpoints speak for it.
+pub fn address_attribution(target: &TargetRound, seen: &Observation, controls: &[ControlRound]) -> Option<Attribution> {
+    if !seen.outcome.is_shut() || is_refused(seen) || seen.endpoints_tried {
+        return None;
+    }
+    let silence = || {
+        if is_silence_proof(target, seen, controls) { Attribution::Silence } else { Attribution::Weak }
+    };
+    // What was seen in an earlier round was proved then or not at all: the controls of this round say nothing about it.
+    if seen.kept {
+        return Some(seen.attribution.unwrap_or(Attribution::Weak));
+    }
+    Some(match seen.outcome {
+        // kube-proxy rejects at a Service without endpoints.
+        Outcome::Rejected if seen.service || !seen.rejected_on_the_way() => Attribution::Weak,
+        Outcome::Rejected => Attribution::Rejected,
+        Outcome::Unreachable if !seen.rejected_on_the_way() => Attribution::Weak,
+        _ => silence(),
+    })
 }
 
-fn address_attribution(seen: &Observation, controls: &[ControlRound]) -> Attribution {
-    match seen.outcome {
-        Outcome::Rejected if !seen.service => Attribution::Rejected,
-        Outcome::Rejected | Outcome::TimedOut if control::held_off_node(controls, seen.family) => Attribution::Silence,
-        _ => Attribution::Weak,
+/// True when silence at this address is a proof: the way to it works, and the address is more than a name server's word.
+fn is_silence_proof(target: &TargetRound, seen: &Observation, controls: &[ControlRound]) -> bool {
+    let firm = match seen.service {
+        true => control::any_firm_service(controls, seen.family),
+        false => control::any_firm(controls, seen.family),
+    };
+    firm && control::failed_in(controls, seen.family).next().is_none() && !is_known_by_dns_alone(target)
+}
+
+/// True when every address that was tried came from a look-up: whoever answers for the name decides what is tried.
+fn is_known_by_dns_alone(target: &TargetRound) -> bool {
+    tried(target).all(|seen| seen.source == Source::Dns)
+}
+
+/// What would prove more, by the address with the weakest proof.
+fn lack_of_proof(target: &TargetRound, controls: &[ControlRound], attribution: Attribution) -> String {
+    let of = |seen: &&Observation| address_attribution(target, seen, controls) == Some(attribution);
+    let Some(seen) = tried(target).find(of) else { return "no address proves anything".to_owned() };
+    let (address, family) = (seen.address, seen.family.title());
+    if attribution > Attribution::Weak {
+        return format!("{address} gave no better proof; only an ICMP rejection or a witness would be");
+    }
+    if seen.outcome == Outcome::Rejected && seen.service {
+        return format!("{address} is a Service's address, and kube-proxy rejects too where a Service has no endpoints");
+    }
+    if !matches!(seen.outcome, Outcome::TimedOut) && !seen.rejected_on_the_way() {
+        return format!("the ICMP error for {address} does not tell that somebody denies it, or nobody knows who sent it");
+    }
+    if is_known_by_dns_alone(target) {
+        return format!("{address} is known by a name alone, and whoever answers for that name decides what is tried");
+    }
+    let shortfalls = control::shortfalls(controls, seen.family);
+    if !shortfalls.is_empty() {
+        return format!("{address} needs a firm must-reach control over {family}, and {}", shortfalls.join("; "));
+    }
+    if seen.service && control::any_firm(controls, seen.family) {
+        return format!("{address} is a Service's address, and no firm must-reach control over {family} is a Service too");
+    }
+    format!("{address} needs a firm must-reach control over {family}, and there is none")
+}
+
+/// Marks a Service's addresses all of whose endpoints were tried in this round: those of a fresh endpoints file.
+///
+/// `api` is the address of the API's Service, `endpoints` those of the file: other Services have other endpoints.
+pub fn mark_endpoints_tried(target: &mut TargetRound, api: &[SocketAddr], endpoints: &[SocketAddr]) {
+    let was_tried =
+        |endpoint: &SocketAddr| target.observations.iter().any(|seen| seen.address == *endpoint && seen.tried() && !seen.service);
+    let all_tried = !endpoints.is_empty() && endpoints.iter().all(was_tried) && target.stale.is_none();
+    for seen in &mut target.observations {
+        seen.endpoints_tried = all_tried && seen.service && api.contains(&seen.address);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::model::incident::{Incident, Place};
 use crate::model::moment::Moment;
 use crate::model::names;
 use crate::model::observation::Source;
-use crate::model::report::Role;
+use crate::model::report::{HeldProof, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -427,13 +427,17 @@ impl Around<'_> {
 
     fn targets(&self, fresh: &[&PodSeen]) -> Vec<TargetRow> {
         let mut rows: BTreeMap<String, TargetRow> = BTreeMap::new();
-        let heard: Vec<&Heard> = fresh.iter().filter_map(|seen| seen.fresh(&self.known.rules, self.now.up)).collect();
-        for target in heard.iter().flat_map(|heard| &heard.targets) {
-            let others = heard.iter().flat_map(|heard| &heard.targets).filter(|other| other.name == target.name);
+        let since_received =
+            |seen: &PodSeen| seen.newest.as_ref().map_or(Duration::ZERO, |newest| self.now.up.saturating_sub(newest.received));
+        let heard: Vec<(&Heard, Duration)> =
+            fresh.iter().filter_map(|seen| Some((seen.fresh(&self.known.rules, self.now.up)?, since_received(seen)))).collect();
+        let all = || heard.iter().flat_map(|(heard, since)| heard.targets.iter().map(move |target| (target, *since)));
+        for (target, since_received) in all() {
+            let others = all().map(|(other, _)| other).filter(|other| other.name == target.name);
             if is_starting(target) && others.clone().any(|other| !is_starting(other)) {
                 continue;
             }
-            let row = self.target(target);
+            let row = self.target(target, since_received);
             match rows.get(&row.name) {
                 // Of two that are blocked the weaker proof counts.
                 Some(known) if known.verdict > row.verdict || (known.verdict == row.verdict && proof(known) <= proof(&row)) => {}
@@ -449,15 +453,21 @@ impl Around<'_> {
         rows.into_values().collect()
     }
 
-    fn target(&self, target: &HeardTarget) -> TargetRow {
+    fn target(&self, target: &HeardTarget, since_received: Duration) -> TargetRow {
         let missing = self.missing(target);
-        let (verdict, reason) = judge(target, self.reached, &missing, self.known.proof);
+        let proof = target.proof.unwrap_or(self.known.proof);
+        let held = held_proof(target, since_received);
+        let alone = judge(target, self.reached, &missing, proof);
+        // Where the round alone proves enough, with what the witness adds, nothing rests on an older one.
+        let held = held.filter(|held| alone.1 == Reason::Doubt(Doubt::Unproved) && held.attribution >= proof);
+        let (verdict, reason) = held.map_or(alone, |held| (Verdict::Blocked, Reason::Proof(held.attribution)));
         TargetRow {
             name: target.name.clone(),
             kind: Some(target.kind),
             verdict: Some(verdict),
             reason: Some(reason),
             since: Some(target.since),
+            held_proof_seconds: held.map(|held| held.age_seconds),
             incident: None,
             missing_addresses: missing,
         }
@@ -497,6 +507,7 @@ fn unknown(target: &str) -> TargetRow {
         verdict: None,
         reason: None,
         since: None,
+        held_proof_seconds: None,
         incident: None,
         missing_addresses: Vec::new(),
     }
@@ -518,7 +529,16 @@ fn gap(there: &[&PodSeen]) -> Gap {
     there.iter().map(of).max().unwrap_or(Gap::NoPod)
 }
 
-/// What a fresh report says of a target, with what the witness of its node adds and what the reporter asks for.
+/// The proof on which the agent's `blocked` stands, with its age now; `None` once it is too old for that. No agent can hold what only a
+/// witness proves.
+fn held_proof(target: &HeardTarget, since_received: Duration) -> Option<HeldProof> {
+    let held = target.held_proof.filter(|_| target.verdict == Verdict::Blocked)?;
+    let age_seconds = held.age_seconds + since_received.as_secs_f64();
+    let attribution = held.attribution.min(Attribution::Rejected);
+    (age_seconds < names::PROOF_HOLDS.as_secs_f64()).then_some(HeldProof { attribution, age_seconds })
+}
+
+/// What the newest round of a fresh report says of a target, with what the witness of its node adds; `proof` is what is asked for.
 pub fn judge(
     target: &HeardTarget,
     reached: &BTreeSet<SocketAddr>,
@@ -559,9 +579,8 @@ pub fn attribution(target: &HeardTarget, reached: &BTreeSet<SocketAddr>) -> Opti
     if !may_be_blocked {
         return None;
     }
-    let weakest = target.addresses.iter().map(of).min()??;
-    let only_services = target.addresses.iter().all(|tried| tried.service && !reached.contains(&tried.address));
-    Some(if only_services { Attribution::Weak } else { weakest })
+    let counted = target.addresses.iter().filter(|tried| !tried.endpoints_tried);
+    counted.map(of).min()?
 }
 
 /// Where a report of that pod belongs: its guard and its node, as the Pod object says. The target is left empty.

@@ -3,20 +3,21 @@
 //! | rule | when | then |
 //! | --- | --- | --- |
 //! | open | a round finds a breach | an opening begins at the first connection; a sentinel's connection just before is the first |
-//! | close | two blocked rounds in a row tried what had connected | it ended when the first of them began |
-//! | restart | a round is inconclusive, or a sentinel connects | the blocked rounds are counted anew |
+//! | close | two rounds in a row that are blocked, or only lack proof, tried what had connected | it ended when the first of them began |
+//! | restart | a round is inconclusive for another reason, or a sentinel connects | those rounds are counted anew |
 //! | transient | a sentinel connects, and its own round connects nowhere | an opening on record, but no breach |
 //! | starting | the startup window is open | connections are startup exposure; what is open at its end began with the process |
+//! | held proof | a round that looks blocked proves too little | `blocked` stands while its last proof is younger than a minute |
 //! | ending | the process was asked to end | connections are end exposure; an opening that was open stays so |
 //!
 //! Time comes in as [`Moment`]s; nothing here reads a clock, and nothing depends on the wall clock going forward.
 use super::earned::Earned;
 use super::finding::{self, Judged};
-use crate::model::finding::{Doubt, Finding, Reason, Verdict};
+use crate::model::finding::{Attribution, Doubt, Finding, Reason, Verdict};
 use crate::model::moment::Moment;
 use crate::model::names;
 use crate::model::observation::{Evidence, Layer, Observation};
-use crate::model::report::{ClosedOpening, Opening};
+use crate::model::report::{ClosedOpening, HeldProof, Opening};
 use crate::model::round::TargetRound;
 use crate::model::transition::{Event, Told, Transition};
 use jiff::Timestamp;
@@ -31,7 +32,7 @@ pub struct Histories {
     /// Of the next opening.
     sequence: u64,
     began: Moment,
-    /// How long a round vouches for its verdict: an interval and a timeout.
+    /// How long a round vouches for its verdict: an interval, and the longest that a round may take.
     pace: Duration,
     asked_to_end: Option<Moment>,
     targets: Vec<History>,
@@ -42,9 +43,14 @@ pub struct Histories {
 pub struct History {
     name: String,
     finding: Finding,
+    attribution: Option<Attribution>,
     rule: u8,
     why: String,
     since: Timestamp,
+    /// The newest round that proved the target blocked, unless something connected since: when it began, and how well.
+    last_proof: Option<(Moment, Attribution)>,
+    /// The proof on which `blocked` stands while the newest round proves less.
+    held_proof: Option<HeldProof>,
     open: Option<Open>,
     recent: VecDeque<ClosedOpening>,
     /// A sentinel's connection whose round is yet to come, and where it led.
@@ -117,11 +123,14 @@ impl Histories {
 
     /// A sentinel connected. Its round, which is to follow, says what that was.
     pub fn sentinel_connected(&mut self, target: usize, at: Moment, address: SocketAddr) -> Option<Transition> {
-        self.step(target, at, |history, all| match &mut history.open {
-            Some(open) => open.connected_again(at, address),
-            None if all.ending.is_some() => {}
-            None => {
-                history.suspicion.get_or_insert((at, address));
+        self.step(target, at, |history, all| {
+            history.last_proof = None;
+            match &mut history.open {
+                Some(open) => open.connected_again(at, address),
+                None if all.ending.is_some() => {}
+                None => {
+                    history.suspicion.get_or_insert((at, address));
+                }
             }
         })
     }
@@ -198,9 +207,12 @@ impl History {
         History {
             name,
             finding: Finding::Inconclusive(Doubt::Starting),
+            attribution: None,
             rule: 0,
             why: "the startup window is open: the guard may still be on its way".to_owned(),
             since: began,
+            last_proof: None,
+            held_proof: None,
             open: None,
             recent: VecDeque::new(),
             suspicion: None,
@@ -212,7 +224,29 @@ impl History {
 
     /// The state after history.
     pub fn verdict(&self) -> Verdict {
-        if self.open.is_some() { Verdict::Breached } else { self.finding.verdict() }
+        match () {
+            () if self.open.is_some() => Verdict::Breached,
+            () if self.held_proof.is_some() => Verdict::Blocked,
+            () => self.finding.verdict(),
+        }
+    }
+
+    /// The reason of the newest finding; while a proof is held, how well that proves the verdict.
+    pub fn reason(&self) -> Reason {
+        match self.held_proof.filter(|_| self.open.is_none()) {
+            Some(held) => Reason::Proof(held.attribution),
+            None => self.finding.reason(),
+        }
+    }
+
+    /// How well the newest round alone proves that the target is blocked, before any threshold.
+    pub fn attribution(&self) -> Option<Attribution> {
+        self.attribution
+    }
+
+    /// The proof of an earlier round on which `blocked` stands, with its age at the end of the newest round.
+    pub fn held_proof(&self) -> Option<HeldProof> {
+        self.held_proof.filter(|_| self.open.is_none())
     }
 
     /// What the newest round alone says.
@@ -280,13 +314,36 @@ impl History {
             }
             Finding::Breached(evidence) => self.breached(began, seen, evidence, all),
             Finding::Blocked(_) => since = self.blocked(began, seen).unwrap_or(since),
+            // It looks blocked, and only the proof is missing: nothing is reached any more.
+            Finding::Inconclusive(Doubt::Unproved) => since = self.blocked(began, seen).unwrap_or(since),
             Finding::Inconclusive(_) => self.open.iter_mut().for_each(Open::count_anew),
         }
         (self.finding, self.rule, self.why) = (finding, judged.rule, judged.why.clone());
+        self.attribution = judged.attribution;
+        self.hold_proof(began, now, before);
         if self.verdict() != before {
             self.since = self.open.as_ref().map_or(since, |open| open.record.started);
         }
-        self.earned.turn(now.up, self.verdict(), now.up + all.vouched);
+        let held_until = self.last_proof.filter(|_| self.held_proof.is_some()).map(|(proved, _)| proved.up + names::PROOF_HOLDS);
+        let vouched_until = (now.up + all.vouched).min(held_until.unwrap_or(Duration::MAX));
+        self.earned.turn(now.up, self.verdict(), vouched_until);
+    }
+
+    /// A round that proves too little leaves `blocked` standing while the last proof is young, so that a lost packet changes no verdict.
+    fn hold_proof(&mut self, began: Moment, now: Moment, before: Verdict) {
+        self.held_proof = None;
+        match self.finding {
+            Finding::Blocked(attribution) => self.last_proof = Some((began, attribution)),
+            Finding::Breached(_) => self.last_proof = None,
+            Finding::Inconclusive(Doubt::Unproved) if before == Verdict::Blocked => {
+                let young = |(proved, _): &(Moment, Attribution)| now.up.saturating_sub(proved.up) < names::PROOF_HOLDS;
+                self.held_proof = self.last_proof.filter(young).map(|(proved, attribution)| HeldProof {
+                    attribution,
+                    age_seconds: now.up.saturating_sub(proved.up).as_secs_f64(),
+                });
+            }
+            Finding::Inconclusive(_) => {}
+        }
     }
 
     fn exposed_at_the_end(&mut self, now: Moment, all: &All<'_>) {
@@ -341,7 +398,7 @@ impl History {
         let opening = self.opening().map(|record| (record.id.clone(), record.layer, record.evidence, record.addresses.len()));
         let totals = &self.totals;
         let exposed = (totals.startup_exposure > Duration::ZERO, totals.end_exposure > Duration::ZERO);
-        (self.verdict(), self.finding.reason(), opening, totals.transients, exposed.0, exposed.1)
+        (self.verdict(), self.reason(), opening, totals.transients, exposed.0, exposed.1)
     }
 
     fn transition(&self, time: Timestamp, before: &State, was_open: Option<Opening>) -> Transition {

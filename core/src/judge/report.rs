@@ -2,6 +2,8 @@
 use super::history::{Histories, History};
 use super::{control, finding};
 use crate::model::finding::{Doubt, Reason, Verdict};
+use crate::model::names;
+use crate::model::observation::Observation;
 use crate::model::report::{ControlReport, Head, Report, TargetReport, WitnessObservation, WitnessReport, WitnessTarget};
 use crate::model::round::{ControlRound, Round, TargetRound};
 use std::time::Duration;
@@ -9,7 +11,7 @@ use std::time::Duration;
 /// An agent's report. `round` holds the newest of each target, in the order of the configuration.
 pub fn agent(head: Head, histories: &Histories, round: &Round) -> Report {
     let targets: Vec<TargetReport> =
-        histories.all().iter().zip(&round.targets).map(|(history, seen)| target(history, seen)).collect();
+        histories.all().iter().zip(&round.targets).map(|(history, seen)| target(history, seen, &round.controls)).collect();
     let verdict = worst(&targets);
     Report { head, verdict, targets, controls: controls(round) }
 }
@@ -19,14 +21,21 @@ fn worst(targets: &[TargetReport]) -> Verdict {
     targets.iter().map(|target| target.verdict).max().unwrap_or(Verdict::Inconclusive)
 }
 
-fn target(history: &History, seen: &TargetRound) -> TargetReport {
+fn target(history: &History, seen: &TargetRound, controls: &[ControlRound]) -> TargetReport {
+    let with_attribution = |observation: &Observation| Observation {
+        attribution: finding::address_attribution(seen, observation, controls),
+        ..observation.clone()
+    };
     let (finding, totals) = (history.finding(), history.totals());
     TargetReport {
         name: seen.name.clone(),
         kind: seen.kind,
         verdict: history.verdict(),
         finding: finding.verdict(),
-        reason: finding.reason(),
+        reason: history.reason(),
+        attribution: history.attribution(),
+        proof: seen.proof,
+        held_proof: history.held_proof(),
         rule: history.rule(),
         why: history.why().to_owned(),
         since: history.since(),
@@ -35,7 +44,7 @@ fn target(history: &History, seen: &TargetRound) -> TargetReport {
         startup_exposure_seconds: totals.startup_exposure.as_secs_f64(),
         end_exposure_seconds: totals.end_exposure.as_secs_f64(),
         unresolved: seen.unresolved.clone(),
-        observations: seen.observations.clone(),
+        observations: seen.observations.iter().map(with_attribution).collect(),
     }
 }
 
@@ -65,11 +74,21 @@ pub fn witness(head: Head, round: &Round) -> WitnessReport {
     WitnessReport { head, targets: round.targets.iter().map(target).collect(), controls: controls(round) }
 }
 
-/// Verdict and reason of a target as they may be shown now: `fresh` while a round vouches for them.
-pub fn shown(history: &History, fresh: bool) -> (Verdict, Reason) {
+/// For how long after its end a round vouches for its verdict: until the next one has ended, which begins an interval after it did and may
+/// take as long as a round may.
+pub fn vouched(interval: Duration, longest_round: Duration) -> Duration {
+    interval + longest_round
+}
+
+/// Verdict and reason of a target as they may be shown now, `age` after the end of the newest round, which vouches for them for so long.
+pub fn shown(history: &History, age: Duration, vouched: Duration) -> (Verdict, Reason) {
+    let held = history.held_proof().map(|held| held.age_seconds + age.as_secs_f64());
     match history.verdict() {
-        Verdict::Blocked if !fresh => (Verdict::Inconclusive, TOO_OLD),
-        verdict => (verdict, history.finding().reason()),
+        Verdict::Blocked if age > vouched => (Verdict::Inconclusive, TOO_OLD),
+        Verdict::Blocked if held.is_some_and(|age| age >= names::PROOF_HOLDS.as_secs_f64()) => {
+            (Verdict::Inconclusive, history.finding().reason())
+        }
+        verdict => (verdict, history.reason()),
     }
 }
 
@@ -80,12 +99,22 @@ const TOO_OLD: Reason = Reason::Doubt(Doubt::LocalError);
 /// not known to be so any more.
 pub fn as_of(mut report: Report, age: Duration, vouched: Duration) -> Report {
     report.head.age_seconds = age.as_secs_f64();
+    for target in &mut report.targets {
+        let Some(held) = &mut target.held_proof else { continue };
+        held.age_seconds += age.as_secs_f64();
+        if held.age_seconds >= names::PROOF_HOLDS.as_secs_f64() {
+            (target.verdict, target.reason, target.held_proof) = (target.finding, Reason::Doubt(Doubt::Unproved), None);
+        }
+    }
+    report.verdict = worst(&report.targets);
     if age <= vouched {
         return report;
     }
     for target in report.targets.iter_mut().filter(|target| target.verdict == Verdict::Blocked) {
+        target.attribution = None;
+        target.observations.iter_mut().for_each(|seen| seen.attribution = None);
         (target.verdict, target.finding) = (Verdict::Inconclusive, Verdict::Inconclusive);
-        (target.reason, target.rule) = (TOO_OLD, 3);
+        (target.reason, target.rule, target.held_proof) = (TOO_OLD, 3, None);
         target.why = format!("no round has ended for {:.0} s: this process did not run, or hangs", age.as_secs_f64());
     }
     report.verdict = worst(&report.targets);
@@ -99,7 +128,7 @@ mod tests {
     use crate::model::config::{ControlKind, Expect, Kind};
     use crate::model::finding::{Attribution, Finding};
     use crate::model::moment::Moment;
-    use crate::model::observation::{Identity, Observation, Outcome, Source};
+    use crate::model::observation::{Identity, Outcome, Source};
     use crate::model::report::Role;
 
     fn head() -> Head {
@@ -129,7 +158,14 @@ mod tests {
     fn round(observations: Vec<Observation>, negative: Option<Outcome>) -> Round {
         let nowhere = |outcome| Observation::new("198.51.100.7:6443".parse().unwrap(), Source::Literal, outcome);
         Round {
-            targets: vec![TargetRound { name: "api".into(), kind: Kind::KubeApi, observations, unresolved: vec![], stale: None }],
+            targets: vec![TargetRound {
+                name: "api".into(),
+                kind: Kind::KubeApi,
+                proof: None,
+                observations,
+                unresolved: vec![],
+                stale: None,
+            }],
             controls: vec![ControlRound {
                 name: "nowhere".into(),
                 expect: Expect::MustNotConnect,
@@ -144,21 +180,64 @@ mod tests {
     #[test]
     fn a_round_that_is_too_old_is_never_shown_as_blocked_and_a_breach_stays_one() {
         let at = |seconds| Moment { wall: head().started, up: Duration::from_secs(seconds) };
+        let vouched = Duration::from_secs(17);
         for (finding, shown) in [
             (Finding::Blocked(Attribution::Rejected), Verdict::Inconclusive),
             (Finding::Breached(crate::model::observation::Evidence::Connected), Verdict::Breached),
         ] {
             let mut histories = Histories::new("b00", at(0), Duration::from_secs(17), ["api".to_owned()].into_iter());
             let round = round(vec![seen(Outcome::Rejected)], None);
-            histories.finished(0, at(1), at(2), &round.targets[0], &Judged { finding, rule: 7, why: String::new() });
+            histories.finished(
+                0,
+                at(1),
+                at(2),
+                &round.targets[0],
+                &Judged { finding, rule: 7, why: String::new(), attribution: None },
+            );
             let report = agent(head(), &histories, &round);
             let fresh = as_of(report.clone(), Duration::from_secs(17), Duration::from_secs(17));
             assert_eq!((fresh.verdict, fresh.head.age_seconds), (finding.verdict(), 17.0));
             let old = as_of(report, Duration::from_secs(18), Duration::from_secs(17));
             assert_eq!((old.verdict, old.targets[0].verdict), (shown, shown));
-            assert_eq!(super::shown(&histories.all()[0], true), (finding.verdict(), finding.reason()));
-            assert_eq!(super::shown(&histories.all()[0], false), (old.verdict, old.targets[0].reason));
+            assert_eq!(super::shown(&histories.all()[0], vouched, vouched), (finding.verdict(), finding.reason()));
+            assert_eq!(super::shown(&histories.all()[0], vouched + vouched, vouched), (old.verdict, old.targets[0].reason));
         }
+    }
+
+    #[test]
+    fn a_held_proof_is_shown_for_a_minute_and_no_longer() {
+        let at = |seconds| Moment { wall: head().started, up: Duration::from_secs(seconds) };
+        let vouched = Duration::from_secs(29);
+        let mut histories = Histories::new("b00", at(0), vouched, ["api".to_owned()].into_iter());
+        let round = round(vec![seen(Outcome::TimedOut)], None);
+        let judged = |finding| Judged { finding, rule: 7, why: String::new(), attribution: None };
+        histories.finished(0, at(0), at(2), &round.targets[0], &judged(Finding::Blocked(Attribution::Silence)));
+        histories.finished(0, at(45), at(48), &round.targets[0], &judged(Finding::Inconclusive(Doubt::Unproved)));
+        for (age, expected) in [(11, Verdict::Blocked), (12, Verdict::Inconclusive)] {
+            let age = Duration::from_secs(age);
+            let report = as_of(agent(head(), &histories, &round), age, vouched);
+            assert_eq!((report.verdict, report.targets[0].held_proof.is_some()), (expected, expected == Verdict::Blocked));
+            assert_eq!(shown(&histories.all()[0], age, vouched).0, expected);
+        }
+        let [blocked, ..] = histories.earned(0, Duration::from_secs(70));
+        assert_eq!(blocked.as_secs(), 29 + 12, "29 s after the first round, and until its proof was a minute old");
+    }
+
+    #[test]
+    fn a_slow_round_after_a_quick_one_leaves_no_second_without_a_verdict() {
+        let at = |seconds| Moment { wall: head().started, up: Duration::from_secs_f64(seconds) };
+        let vouched = vouched(Duration::from_secs(15), Duration::from_secs(14));
+        let mut histories = Histories::new("b00", at(0.0), vouched, ["api".to_owned()].into_iter());
+        let round = round(vec![seen(Outcome::Rejected)], None);
+        let judged = Judged { finding: Finding::Blocked(Attribution::Rejected), rule: 7, why: String::new(), attribution: None };
+        histories.finished(0, at(0.0), at(2.5), &round.targets[0], &judged);
+        histories.finished(0, at(15.0), at(21.0), &round.targets[0], &judged);
+        let [blocked, inconclusive, _] = histories.earned(0, Duration::from_secs(21));
+        assert_eq!(
+            (blocked.as_secs_f64(), inconclusive.as_secs_f64()),
+            (18.5, 2.5),
+            "2.5 s are those before the first round had ended"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Door {
     address: SocketAddr,
-    /// How often in a row it was blocked, counted since a control held.
+    /// How often in a row it was blocked or refused, counted since a control was firm.
     blocked: u32,
     /// True when its newest try reached the target.
     open: bool,
@@ -20,13 +20,13 @@ struct Door {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Startup {
     doors: Vec<Vec<Door>>,
-    control_held: Option<Duration>,
+    control_firm: Option<Duration>,
 }
 
 impl Startup {
     /// Nothing tried yet.
     pub fn new(targets: usize) -> Self {
-        Startup { doors: vec![Vec::new(); targets], control_held: None }
+        Startup { doors: vec![Vec::new(); targets], control_firm: None }
     }
 
     /// These addresses of a target are tried from now on, and no others.
@@ -40,20 +40,20 @@ impl Startup {
         }
     }
 
-    /// A must-reach control held, asked at `at` after process start.
-    pub fn control_held(&mut self, at: Duration) {
-        self.control_held.get_or_insert(at);
+    /// A must-reach control was seen to be firm at `at` after process start.
+    pub fn control_firm(&mut self, at: Duration) {
+        self.control_firm.get_or_insert(at);
     }
 
     /// How a try ended that began at `began` after process start; `exposed` when it reached the target, and not somebody who answers in
     /// everybody's place. Silence before the pod's network is known to work proves nothing.
     pub fn tried(&mut self, target: usize, address: SocketAddr, began: Duration, outcome: Outcome, exposed: bool) {
-        let network_works = self.control_held.is_some_and(|held| held <= began);
+        let network_works = self.control_firm.is_some_and(|firm| firm <= began);
         let Some(door) = self.doors[target].iter_mut().find(|door| door.address == address) else { return };
         door.open = exposed;
         door.ever_connected |= outcome == Outcome::Connected;
         match outcome {
-            Outcome::TimedOut | Outcome::Rejected | Outcome::Unreachable if network_works => door.blocked += 1,
+            outcome if network_works && (outcome.is_shut() || outcome == Outcome::Refused) => door.blocked += 1,
             _ => door.blocked = 0,
         }
     }
@@ -68,11 +68,11 @@ impl Startup {
         self.doors[target].iter().any(|door| door.open)
     }
 
-    /// True when a must-reach control has held and every address was blocked often enough in a row since. A target without an address
+    /// True when a must-reach control was firm and every address was blocked often enough in a row since. A target without an address
     /// that can be tried so often goes with the others; where there is none at all, only the end of the window will tell.
     pub fn settled(&self) -> bool {
         let mut doors = self.doors.iter().flatten().peekable();
-        self.control_held.is_some() && doors.peek().is_some() && doors.all(|door| door.blocked >= STARTUP_BLOCKED)
+        self.control_firm.is_some() && doors.peek().is_some() && doors.all(|door| door.blocked >= STARTUP_BLOCKED)
     }
 }
 
@@ -103,10 +103,10 @@ mod tests {
     }
 
     #[test]
-    fn ten_blocked_tries_in_a_row_after_a_control_held_settle_it() {
-        for outcome in [Outcome::TimedOut, Outcome::Rejected, Outcome::Unreachable] {
+    fn ten_blocked_tries_in_a_row_after_a_control_was_firm_settle_it() {
+        for outcome in [Outcome::TimedOut, Outcome::Rejected, Outcome::Unreachable, Outcome::Refused] {
             let mut startup = started();
-            startup.control_held(at(1));
+            startup.control_firm(at(1));
             tries(&mut startup, 9, outcome);
             assert!(!startup.settled());
             tries(&mut startup, 1, outcome);
@@ -115,20 +115,20 @@ mod tests {
     }
 
     #[test]
-    fn silence_before_a_control_held_settles_nothing() {
+    fn silence_before_a_control_was_firm_settles_nothing() {
         let mut startup = started();
         tries(&mut startup, 20, Outcome::TimedOut);
         assert!(!startup.settled());
-        startup.control_held(at(6));
+        startup.control_firm(at(6));
         tries(&mut startup, 20, Outcome::TimedOut);
         assert!(!startup.settled(), "those tries began before");
     }
 
     #[test]
     fn anything_else_starts_the_count_anew() {
-        for outcome in [Outcome::Connected, Outcome::Refused, Outcome::LocalError, Outcome::DeniedLocally] {
+        for outcome in [Outcome::Connected, Outcome::LocalError, Outcome::DeniedLocally] {
             let mut startup = started();
-            startup.control_held(at(1));
+            startup.control_firm(at(1));
             tries(&mut startup, 9, Outcome::TimedOut);
             tries(&mut startup, 1, outcome);
             tries(&mut startup, 9, Outcome::TimedOut);
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn one_target_alone_settles_nothing_and_a_new_address_starts_at_zero() {
         let mut startup = started();
-        startup.control_held(at(1));
+        startup.control_firm(at(1));
         tries(&mut startup, 10, Outcome::TimedOut);
         startup.list(1, &[B.parse().unwrap(), C.parse().unwrap()]);
         assert!(!startup.settled());
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn an_address_that_stays_listed_keeps_its_count_and_is_listed_once() {
         let mut startup = started();
-        startup.control_held(at(1));
+        startup.control_firm(at(1));
         tries(&mut startup, 9, Outcome::TimedOut);
         startup.list(0, &[A.parse().unwrap(), C.parse().unwrap()]);
         startup.list(0, &[A.parse().unwrap()]);

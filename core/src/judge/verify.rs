@@ -32,7 +32,8 @@ pub struct Question {
     scope: Scope,
     /// When it was asked, by our monotonic clock.
     asked: Duration,
-    proof: Attribution,
+    /// The least attribution that is accepted; without one the reporter's word counts, which has a threshold of its own.
+    proof: Option<Attribution>,
     expected: BTreeMap<Spot, Place>,
     new: BTreeMap<Spot, ToldRow>,
     /// Every guard that was told of.
@@ -62,7 +63,7 @@ pub struct Progress {
 
 impl Question {
     /// Asked at `asked`, by our clock; `first` is the fleet as it was told then or later. Places in grace and those where no agent can be owe nothing.
-    pub fn new(scope: Scope, proof: Attribution, asked: Duration, first: Vec<ToldRow>) -> Self {
+    pub fn new(scope: Scope, proof: Option<Attribution>, asked: Duration, first: Vec<ToldRow>) -> Self {
         let first: Vec<ToldRow> = one_each(first, |_| false).into_iter().filter(|row| scope.holds(&row.spot)).collect();
         let excluded = first.iter().filter(|row| row.coverage == ToldCoverage::Excluded).count();
         let guards = first.iter().map(|row| row.spot.guard.clone()).collect();
@@ -221,8 +222,8 @@ pub struct Outcome {
     pub places: Vec<Verified>,
     /// The worst of those that are judged; inconclusive where there is none.
     pub verdict: Verdict,
-    /// The least proof that was accepted.
-    pub proof: Attribution,
+    /// The least attribution that was accepted; the reporter's own where nobody said.
+    pub proof: Option<Attribution>,
     /// How many places were left out, since no agent can be there.
     pub excluded: usize,
     /// The guards, and the nodes that were named, of which there is no place left that could be judged.
@@ -250,12 +251,12 @@ impl Outcome {
     }
 }
 
-fn of_target(answered: Answered, target: &ToldTarget, proof: Attribution) -> (Verdict, &str) {
+fn of_target(answered: Answered, target: &ToldTarget, proof: Option<Attribution>) -> (Verdict, &str) {
     match target.verdict {
         // A breach that is open is one, whoever was late.
         Verdict::Breached => (Verdict::Breached, &target.reason),
         _ if answered != Answered::Fresh => (Verdict::Inconclusive, "late"),
-        Verdict::Blocked if target.reason.parse::<Attribution>().is_ok_and(|is| is >= proof) => {
+        Verdict::Blocked if !target.held && target.reason.parse::<Attribution>().is_ok_and(|is| Some(is) >= proof) => {
             (Verdict::Blocked, &target.reason)
         }
         Verdict::Blocked => (Verdict::Inconclusive, "unproved"),
@@ -264,11 +265,11 @@ fn of_target(answered: Answered, target: &ToldTarget, proof: Attribution) -> (Ve
 }
 
 /// The worst of a place; `None` where it is not judged.
-fn standing(place: &Verified, proof: Attribution) -> Option<Verdict> {
+fn standing(place: &Verified, proof: Option<Attribution>) -> Option<Verdict> {
     stands(place.answered, &place.row, proof)
 }
 
-fn stands(answered: Answered, row: &ToldRow, proof: Attribution) -> Option<Verdict> {
+fn stands(answered: Answered, row: &ToldRow, proof: Option<Attribution>) -> Option<Verdict> {
     if is_open(row) {
         return Some(Verdict::Breached);
     }

@@ -144,7 +144,8 @@ fn usable(socket: SocketAddr) -> Result<HostPort, String> {
     if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255, 255, 255, 255]) {
         return Err(format!("\"{socket}\" names no single host: expected a unicast address"));
     }
-    Ok(HostPort::Socket(SocketAddr::new(ip, socket.port())))
+    // An IPv6 scope (fe80::1%2) says on which link the address is: without it nothing can be sent there.
+    Ok(HostPort::Socket(if ip.is_ipv4() { SocketAddr::new(ip, socket.port()) } else { socket }))
 }
 
 fn port_number(text: &str) -> Option<u16> {
@@ -178,6 +179,7 @@ mod tests {
             assert_eq!(text.parse::<HostPort>().map(|h| h.to_string()), Ok(text.into()));
         }
         assert_eq!("Vault.Example:1".parse::<HostPort>().map(|h| h.to_string()), Ok("vault.example:1".into()));
+        assert_eq!("[fe80::1%2]:80".parse::<HostPort>().map(|h| h.to_string()), Ok("[fe80::1%2]:80".into()));
         assert_eq!("[::ffff:10.0.0.5]:80".parse::<HostPort>().map(|h| h.to_string()), Ok("10.0.0.5:80".into()));
     }
 

@@ -92,11 +92,11 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ControlKind {
-    /// Held when it connects.
+    /// Held and firm when it connects.
     Tcp,
-    /// Held when it gives any well-formed DNS answer over UDP or TCP, NXDOMAIN included.
+    /// Held when it gives any well-formed DNS answer over TCP or UDP; firm by NOERROR and NXDOMAIN over TCP.
     Dns,
-    /// Held when it connects; its HTTP answer names the node it runs on (the reporter's Service).
+    /// Held when it answers over HTTP; firm by the header that names the node of a reporter.
     Reporter,
 }
 
@@ -200,6 +200,8 @@ pub struct Target {
     /// kube-api only: host:port of the cluster's public endpoint, tried as well.
     #[schemars(with = "Option<String>")]
     pub public_endpoint: Option<HostPort>,
+    /// The least attribution of this target that is accepted as blocked; by default that of the whole configuration.
+    pub proof: Option<Attribution>,
 }
 
 impl Target {
@@ -214,6 +216,7 @@ impl Target {
             server_name: None,
             path: None,
             public_endpoint: None,
+            proof: None,
         }
     }
 }
@@ -247,6 +250,9 @@ pub fn json_schema() -> serde_json::Value {
 
 /// A key may be left out, but not be there with nothing: `Option` is no nullable type in the file.
 fn without_null(schema: &mut Schema) {
+    if let Some(Value::Array(kinds)) = schema.get_mut("anyOf") {
+        kinds.retain(|kind| kind["type"] != "null");
+    }
     let Some(Value::Array(types)) = schema.get_mut("type") else { return };
     types.retain(|word| word != "null");
     if let [only] = types.as_slice() {
@@ -273,7 +279,7 @@ mod defaults {
     use super::*;
 
     pub(super) fn proof() -> Attribution {
-        Attribution::Weak
+        names::PROOF
     }
     pub(super) fn control_kind() -> ControlKind {
         ControlKind::Tcp

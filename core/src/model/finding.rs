@@ -33,11 +33,11 @@ impl Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Attribution {
-    /// Nothing says that the target, or the way to it, is alive.
+    /// Nothing proves it.
     Weak,
-    /// Silence, while a must-reach control of that family, not on this node, held.
+    /// A time-out, or host or net unreachable from a third party, while a must-reach control of that family was firm and none failed.
     Silence,
-    /// Something on the way said no.
+    /// An ICMP prohibition from a third party: neither this pod nor the address that was tried.
     Rejected,
     /// The witness on this node reached the same address. Only the reporter can know.
     Witnessed,
@@ -79,6 +79,8 @@ pub enum Doubt {
     LocalError,
     /// This container's own kernel rules said no.
     DeniedLocally,
+    /// No must-reach control could be tried.
+    NoControl,
     /// Must-reach controls failed: the pod's network may be dead.
     ControlFailed,
     /// A name in use gave no address.
@@ -101,11 +103,12 @@ pub enum Doubt {
 
 impl Doubt {
     /// All of them.
-    pub const ALL: [Doubt; 13] = [
+    pub const ALL: [Doubt; 14] = [
         Doubt::WrongIdentity,
         Doubt::Intercepted,
         Doubt::LocalError,
         Doubt::DeniedLocally,
+        Doubt::NoControl,
         Doubt::ControlFailed,
         Doubt::ResolveFailed,
         Doubt::StaleAddresses,
@@ -124,6 +127,7 @@ impl Doubt {
             Doubt::Intercepted => "intercepted",
             Doubt::LocalError => "local_error",
             Doubt::DeniedLocally => "denied_locally",
+            Doubt::NoControl => "no_control",
             Doubt::ControlFailed => "control_failed",
             Doubt::ResolveFailed => "resolve_failed",
             Doubt::StaleAddresses => "stale_addresses",
@@ -203,10 +207,9 @@ mod tests {
 
     #[test]
     fn no_reason_word_is_used_twice() {
-        let evidence = [Evidence::Connected, Evidence::NoAnswer, Evidence::Answered, Evidence::Identified, Evidence::TokenIssued];
         let mut words: Vec<&str> = Attribution::ALL.into_iter().map(Attribution::as_str).collect();
         words.extend(Doubt::ALL.into_iter().map(Doubt::as_str));
-        words.extend(evidence.into_iter().map(Evidence::as_str));
+        words.extend(Evidence::ALL.into_iter().map(Evidence::as_str));
         let count = words.len();
         words.sort_unstable();
         words.dedup();

@@ -220,6 +220,9 @@ pub struct TargetRow {
     pub reason: Option<Reason>,
     /// Since when the agent says so, by its clock.
     pub since: Option<Timestamp>,
+    /// How old the proof is on which `blocked` stands, in seconds, when the newest round alone proved less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_proof_seconds: Option<f64>,
     /// The incident that is open.
     pub incident: Option<Incident>,
     /// Addresses of the API that this agent should have tried by now, and has not.

@@ -2,7 +2,7 @@
 use super::config::Kind;
 use super::finding::{Attribution, Reason, Verdict};
 use super::observation::Source;
-use super::report::{ClosedOpening, Opening};
+use super::report::{ClosedOpening, HeldProof, Opening};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -68,6 +68,10 @@ pub struct HeardTarget {
     pub recent: Vec<ClosedOpening>,
     /// How long after its start this process could still reach the target.
     pub startup_exposure: Duration,
+    /// The least attribution that is accepted as blocked, where the target sets its own.
+    pub proof: Option<Attribution>,
+    /// The proof of an earlier round on which `blocked` stands, and how old it was when the report was sent.
+    pub held_proof: Option<HeldProof>,
     /// The addresses that were tried.
     pub addresses: Vec<Tried>,
     /// The addresses that could not be: the pod has no usable source address in their family.
@@ -83,10 +87,10 @@ pub struct Tried {
     pub source: Source,
     /// How well it is proved that it is blocked, without a witness; `None`: it is not.
     pub alone: Option<Attribution>,
-    /// Whether a reset came back.
+    /// The answer may be the target's own: a reset, or an ICMP error that the address itself sent.
     pub refused: bool,
-    /// Whether it is a Service's address.
-    pub service: bool,
+    /// A Service's address all of whose endpoints were tried: they speak for it.
+    pub endpoints_tried: bool,
 }
 
 /// A witness's report.

@@ -2,6 +2,7 @@
 pub mod address;
 pub mod cluster;
 pub mod config;
+pub mod control;
 pub mod finding;
 pub mod fleet;
 pub mod heard;

@@ -1,4 +1,5 @@
 //! Agreed names and numbers: each has this one owner, whoever else needs it takes it from here.
+use super::finding::Attribution;
 use std::time::Duration;
 
 /// Schema id of the report that `GET /v1/report` and `check -o json` give.
@@ -18,6 +19,9 @@ pub const INCIDENT_SCHEMA: &str = "guardprobe.incident/v1";
 
 /// The schema of a line that stands for an Event where there is no API to take it: in the lab.
 pub const EVENT_SCHEMA: &str = "guardprobe.event/v1";
+
+/// The least attribution that is accepted as blocked when nobody says otherwise.
+pub const PROOF: Attribution = Attribution::Silence;
 
 /// Length of one round when the configuration says nothing.
 pub const INTERVAL: Duration = Duration::from_secs(15);
@@ -72,6 +76,18 @@ pub const CLIMB_TIMEOUT: Duration = Duration::from_secs(1);
 pub const NEGATIVE_CONTROL_FACTOR: u32 = 10;
 /// … but at least this long.
 pub const NEGATIVE_CONTROL_MIN: Duration = Duration::from_millis(100);
+/// How many random hosts of a target's own range are tried beside one that connects, and of a control's range with its question.
+pub const NEIGHBOURS: usize = 3;
+/// A connection that took no longer stood at the first SYN: the kernel sends the second one after a second (RFC 6298, 2.1).
+pub const FIRST_SYN: Duration = Duration::from_secs(1);
+/// How long a control stays firm by one good answer a round, and how often its counterparts are asked its question.
+pub const FIRM_HOLDS: Duration = Duration::from_secs(10 * 60);
+/// How long `blocked` stands on the proof of an earlier round: three missed rounds of the default interval, and no fourth.
+pub const PROOF_HOLDS: Duration = Duration::from_secs(60);
+/// How many bytes of a CA file are read: the bundle of a distribution has about 250 KiB.
+pub const CA_MAX_BYTES: u64 = 1024 * 1024;
+/// How long the reading of a mounted file may take before a round goes on without it.
+pub const FILE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How old an endpoints file may be. The reporter rewrites it every 10 minutes.
 pub const ENDPOINTS_MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// How many addresses an endpoints file may hold; more, and it is refused as a whole.

@@ -1,7 +1,10 @@
 //! What one probe saw.
 use super::address::Family;
+use super::control::ControlAttempts;
+use super::finding::Attribution;
+use super::names;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// How far a probe got. The order is the order of the climb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,13 +44,13 @@ pub enum Outcome {
     Rejected,
     /// A reset came back: from the host, or from something that speaks for it.
     Refused,
-    /// No route, or ICMP host or net unreachable came back.
+    /// ICMP host or net unreachable came back.
     Unreachable,
-    /// This container's own kernel rules refused (synchronous EPERM, EACCES, EINVAL); its neighbours may be open.
+    /// This pod's own kernel refused: an LSM, seccomp, cgroup BPF, its packet filter, or a route that rejects. Its neighbours may be open.
     DeniedLocally,
     /// The prober's own fault: no descriptor, no buffer, no local port left.
     LocalError,
-    /// The pod has no usable source address in that family; not tried.
+    /// The pod has no usable source address, or no route, in that family.
     Skipped,
 }
 
@@ -63,6 +66,11 @@ impl Outcome {
         Outcome::LocalError,
         Outcome::Skipped,
     ];
+
+    /// True for the ends that a policy gives: silence, a rejection, no way there. A reset is none of them: a closed port gives it as well.
+    pub fn is_shut(self) -> bool {
+        matches!(self, Outcome::TimedOut | Outcome::Rejected | Outcome::Unreachable)
+    }
 
     /// The word for it in reports and labels.
     pub fn as_str(self) -> &'static str {
@@ -111,8 +119,10 @@ impl Source {
 pub enum Evidence {
     /// It connects; no more was tried or learnt.
     Connected,
-    /// It connects, then says nothing. For IMDS: the hop limit saves you, not the policy.
+    /// It connects, then nothing comes within the budget: a hop limit, an MTU hole or a slow server can look like this.
     NoAnswer,
+    /// It connects, then hangs up or resets without an answer.
+    Closed,
     /// Something spoke.
     Answered,
     /// The expected certificate, or an answer that only the real target gives.
@@ -123,14 +133,21 @@ pub enum Evidence {
 
 impl Evidence {
     /// All of them, weakest first.
-    pub const ALL: [Evidence; 5] =
-        [Evidence::Connected, Evidence::NoAnswer, Evidence::Answered, Evidence::Identified, Evidence::TokenIssued];
+    pub const ALL: [Evidence; 6] = [
+        Evidence::Connected,
+        Evidence::NoAnswer,
+        Evidence::Closed,
+        Evidence::Answered,
+        Evidence::Identified,
+        Evidence::TokenIssued,
+    ];
 
     /// The word for it in reports and labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Evidence::Connected => "connected",
             Evidence::NoAnswer => "no_answer",
+            Evidence::Closed => "closed",
             Evidence::Answered => "answered",
             Evidence::Identified => "identified",
             Evidence::TokenIssued => "token_issued",
@@ -165,15 +182,31 @@ pub struct Observation {
     pub latency_seconds: f64,
     /// The outcome in words: errno, ICMP type, code and sender, certificate, HTTP status. Never a body, never a token.
     pub detail: Option<String>,
-    /// What the climb learnt; absent where there was no connection.
+    /// The sender of the ICMP error that ended the attempt, where one did that tells of a denial or of no way there. Behind a translation of
+    /// addresses it is what the pod sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<IpAddr>,
+    /// What was learnt after the connection; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
     /// Who answered, where that could be proved or disproved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// True for a Service's ClusterIP, which proves nothing alone: policy is evaluated after kube-proxy's DNAT.
+    /// True for a Service's address: some enforcers judge it before kube-proxy's translation, some after.
     #[serde(default, skip_serializing_if = "is_false")]
     pub service: bool,
+    /// True for a Service's address all of whose endpoints were tried in the same round: the endpoints speak for it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub endpoints_tried: bool,
+    /// How well it is proved that this address is blocked, before any threshold; absent where it is not, and until a round is judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
+    /// Random hosts beside an address that connected, tried on the same port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<Neighbours>,
+    /// What the attempts to an address of a must-reach control showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<ControlAttempts>,
     /// True when a control's answer is known to come from this very node, so that it proves little about the way out.
     #[serde(default, skip_serializing_if = "is_false")]
     pub on_node: bool,
@@ -183,7 +216,23 @@ pub struct Observation {
     pub kept: bool,
 }
 
-fn is_false(value: &bool) -> bool {
+/// How many random hosts of a target's own /24 (IPv6: /64) connected on the target's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbours {
+    /// How many were tried and gave an answer to the question: attempts that never left the prober do not count.
+    pub tried: u8,
+    /// How many of them connected.
+    pub connected: u8,
+}
+
+impl Neighbours {
+    /// True when each of them connected: somebody answers for the whole range. Fewer could be neighbours that really listen.
+    pub fn all_connect(self) -> bool {
+        usize::from(self.connected) == names::NEIGHBOURS
+    }
+}
+
+pub(super) fn is_false(value: &bool) -> bool {
     !value
 }
 
@@ -199,9 +248,14 @@ impl Observation {
             layer,
             latency_seconds: 0.0,
             detail: None,
+            sender: None,
             evidence: None,
             identity: None,
             service: false,
+            endpoints_tried: false,
+            attribution: None,
+            neighbours: None,
+            attempts: None,
             on_node: false,
             kept: false,
         }
@@ -215,5 +269,15 @@ impl Observation {
     /// True unless it was skipped.
     pub fn tried(&self) -> bool {
         self.outcome != Outcome::Skipped
+    }
+
+    /// True when the address itself sent the ICMP error. At a Service's address the translation of addresses makes every error look so.
+    pub fn rejected_by_itself(&self) -> bool {
+        !self.service && self.sender == Some(self.address.ip().to_canonical())
+    }
+
+    /// True when an ICMP error came from a third party: neither this pod nor the address that was tried.
+    pub fn rejected_on_the_way(&self) -> bool {
+        self.sender.is_some_and(|sender| sender != self.address.ip().to_canonical())
     }
 }

@@ -1,6 +1,6 @@
 //! The report: an agent's newest round with its verdicts, schema `guardprobe.report/v1`.
 use super::config::{ControlKind, Expect, Kind};
-use super::finding::{Reason, Verdict};
+use super::finding::{Attribution, Reason, Verdict};
 use super::observation::{Evidence, Layer, Observation};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -85,8 +85,17 @@ pub struct TargetReport {
     pub verdict: Verdict,
     /// What the newest round alone says.
     pub finding: Verdict,
-    /// The reason of that finding.
+    /// The reason of that finding; while `held_proof` stands, how well that proved it.
     pub reason: Reason,
+    /// How well the newest round alone proves that the target is blocked, before any threshold; absent where it does not look blocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
+    /// The least attribution that is accepted as blocked, where the target sets its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Attribution>,
+    /// The proof of an earlier round on which `blocked` stands while the newest round proves less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_proof: Option<HeldProof>,
     /// The number of the rule that decided, as counted in the documentation of `guardprobe_core::judge::finding`.
     pub rule: u8,
     /// That rule and what it rests on, in words.
@@ -107,6 +116,15 @@ pub struct TargetReport {
     pub unresolved: Vec<String>,
     /// What each probe saw.
     pub observations: Vec<Observation>,
+}
+
+/// A proof that outlives its round for a while, so that a lost packet does not change the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HeldProof {
+    /// How well that round proved it.
+    pub attribution: Attribution,
+    /// Seconds since that round began; less than [`super::names::PROOF_HOLDS`] when the newest round ended.
+    pub age_seconds: f64,
 }
 
 /// A record of one breach.

@@ -1,5 +1,6 @@
 //! What one round brought home, before anybody judges it.
 use super::config::{ControlKind, Expect, Kind};
+use super::finding::Attribution;
 use super::observation::Observation;
 
 /// One pass over all targets and controls.
@@ -20,6 +21,8 @@ pub struct TargetRound {
     pub name: String,
     /// Its kind.
     pub kind: Kind,
+    /// The least attribution that is accepted as blocked, where the target sets its own.
+    pub proof: Option<Attribution>,
     /// What each probe saw.
     pub observations: Vec<Observation>,
     /// Names in use that gave no address, each with what the resolver said.

@@ -76,6 +76,9 @@ pub struct ToldTarget {
     pub reason: String,
     /// Since when.
     pub since: Option<Timestamp>,
+    /// True when `blocked` stands on the proof of an earlier round, which answers no question of now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// The breach that is open: as far as that layer, at these addresses.
     pub open: Option<Open>,
     /// Addresses of the API that were not tried.

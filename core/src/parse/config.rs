@@ -1,10 +1,10 @@
 //! Reads the configuration file, and tells all its mistakes at once.
 use super::fields::Fields;
 use super::problem::{Place, Problems};
-use super::target::{Seen, control, target};
+use super::target::{Seen, control, refuse_used_addresses, target};
 use super::values;
 use super::yaml::{self, Node};
-use crate::model::config::{Config, Control, Kind, Target, write_duration};
+use crate::model::config::{Config, Control, Expect, Kind, Target, write_duration};
 use crate::model::finding::Attribution;
 use crate::model::names;
 use sha2::{Digest, Sha256};
@@ -59,7 +59,7 @@ pub fn built_in(namespace: &str) -> Config {
         timeout: names::TIMEOUT,
         sentinel: Some(names::SENTINEL),
         startup: names::STARTUP,
-        proof: Attribution::Weak,
+        proof: names::PROOF,
         targets: [Kind::Imds, Kind::KubeApi].map(|kind| Target::of(kind.as_str(), kind)).into(),
         controls: Vec::new(),
     }
@@ -100,7 +100,7 @@ fn document(node: &Node, namespace: &str, problems: &mut Problems) -> Option<Con
     let startup = fields.read("startup", values::DURATION, problems, values::duration);
     let proof = fields.read("proof", "weak, silence, rejected or witnessed", problems, proof);
     let targets = targets(&fields, problems);
-    let controls = controls(&fields, problems);
+    let controls = controls(&fields, targets.as_deref().unwrap_or_default(), problems);
     let fallback = built_in(namespace);
     Some(Config {
         guard: guard.unwrap_or(fallback.guard),
@@ -151,9 +151,16 @@ fn targets(fields: &Fields<'_>, problems: &mut Problems) -> Option<Vec<Target>> 
     Some(items.iter().filter_map(|item| target(item, &mut seen, problems)).collect())
 }
 
-fn controls(fields: &Fields<'_>, problems: &mut Problems) -> Vec<Control> {
+fn controls(fields: &Fields<'_>, targets: &[Target], problems: &mut Problems) -> Vec<Control> {
     let expected = format!("a list of at most {} controls", names::TARGETS_MAX);
     let items = fields.get("controls").and_then(|field| field.items(&expected, 0..=names::TARGETS_MAX, problems));
     let mut seen = Seen::new();
-    items.iter().flatten().filter_map(|item| control(item, &mut seen, problems)).collect()
+    let read: Vec<_> = items.iter().flatten().map(|item| (item, control(item, &mut seen, problems))).collect();
+    let controls: Vec<Control> = read.iter().filter_map(|(_, control)| control.clone()).collect();
+    for (item, control) in &read {
+        if let Some(control) = control.as_ref().filter(|control| control.expect == Expect::MustNotConnect) {
+            refuse_used_addresses(item, control, targets, &controls, problems);
+        }
+    }
+    controls
 }

@@ -5,6 +5,7 @@
 use crate::model::{address::is_link_local, names};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde_json::error::Category;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// How far in the future a file may be written: two clocks in one cluster differ by less.
@@ -42,16 +43,27 @@ pub fn parse(bytes: &[u8], now: Timestamp) -> Result<Endpoints, String> {
     if bytes.len() as u64 > limit {
         return Err(format!("the endpoints file has more than {limit} bytes: expected at most that"));
     }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes); // a byte order mark
     if bytes.trim_ascii().is_empty() {
         return Err("the endpoints file is empty: expected JSON with revision, updated and addresses".to_owned());
     }
-    let wire: Wire = serde_json::from_slice(bytes)
-        .map_err(|error| format!("not an endpoints file: {error}: expected JSON with revision, updated and addresses"))?;
+    let wire: Wire = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
     Ok(Endpoints {
         revision: revision(wire.revision)?,
         updated: fresh(wire.updated, now)?,
         addresses: addresses(&wire.addresses)?,
     })
+}
+
+/// The error's own words may quote the file, and whatever is mounted there may be a secret.
+fn malformed(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    let what = match error.classify() {
+        Category::Syntax => "it is not JSON",
+        Category::Eof => "it ends in the middle",
+        Category::Data | Category::Io => "a field is missing or of another type",
+    };
+    format!("not an endpoints file: {what} (line {line}, column {column}): expected JSON with revision, updated and addresses")
 }
 
 fn revision(text: String) -> Result<String, String> {
@@ -84,8 +96,8 @@ fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>, String> {
         return Err(format!("the endpoints file holds {} addresses: expected 1 to {max}", texts.len()));
     }
     let mut addresses = Vec::with_capacity(texts.len());
-    for text in texts {
-        let address = address(text)?;
+    for (index, text) in texts.iter().enumerate() {
+        let address = address(index + 1, text)?;
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -93,10 +105,9 @@ fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>, String> {
     Ok(addresses)
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let refused = |what: &str, expected: &str| {
-        Err(format!("{} in the endpoints file {what}: expected {expected}", super::problem::quote(text)))
-    };
+/// Reads the address with that number in the file, from 1. The error gives the number and never the text.
+fn address(number: usize, text: &str) -> Result<SocketAddr, String> {
+    let refused = |what: &str, expected: &str| Err(format!("address {number} in the endpoints file {what}: expected {expected}"));
     let socket = match text.parse::<SocketAddr>() {
         Ok(socket) if text.len() <= ADDRESS_LENGTH_MAX => socket,
         _ => return refused("is not an address", "ip:port, such as 10.0.1.10:443 or [2001:db8::10]:443"),
@@ -174,7 +185,8 @@ mod tests {
             ("api.example:443", "is not an address"),
         ] {
             let refusal = refusal(&file(&format!(r#""10.0.1.10:443","{address}""#), NOW));
-            assert!(refusal.contains(&format!("\"{address}\" in the endpoints file {why}: expected ")), "{refusal}");
+            assert!(refusal.contains(&format!("address 2 in the endpoints file {why}: expected ")), "{refusal}");
+            assert!(!refusal.contains(address), "no content of a file: {refusal}");
         }
     }
 
@@ -196,7 +208,7 @@ mod tests {
             (" \n", "is empty"),
             ("{", "not an endpoints file"),
             ("[]", "not an endpoints file"),
-            (r#"{"revision":"a","updated":"2026-03-01T12:00:00Z"}"#, "missing field `addresses`"),
+            (r#"{"revision":"a","updated":"2026-03-01T12:00:00Z"}"#, "a field is missing or of another type"),
             (&file("", NOW), "holds 0 addresses: expected 1 to 64"),
             (&file(&vec![r#""10.0.1.10:443""#; 65].join(","), NOW), "holds 65 addresses: expected 1 to 64"),
             (&file("443", NOW), "not an endpoints file"),

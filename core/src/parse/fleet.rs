@@ -41,6 +41,7 @@ struct Target {
     verdict: Option<String>,
     reason: Option<String>,
     since: Option<Timestamp>,
+    held_proof_seconds: Option<f64>,
     incident: Option<Incident>,
     #[serde(default)]
     missing_addresses: Vec<String>,
@@ -110,6 +111,7 @@ fn target(target: Target) -> ToldTarget {
         addresses: incident.doors.into_iter().map(|door| door.address).collect(),
     });
     ToldTarget {
+        held: target.held_proof_seconds.is_some(),
         name: target.name,
         verdict: if open.is_some() { Verdict::Breached } else { known.unwrap_or(Verdict::Inconclusive) },
         reason: target.reason.unwrap_or_else(|| "unknown".to_owned()),

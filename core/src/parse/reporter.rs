@@ -82,7 +82,7 @@ fn document(field: &Field<'_>, problems: &mut Problems) -> Option<Settings> {
     let items = fields.require("guards", &expected, problems)?.items(&expected, 1..=names::GUARDS_MAX, problems)?;
     let mut seen = BTreeSet::new();
     let guards = items.iter().filter_map(|field| item(field, &mut seen, problems)).collect();
-    Some(Settings { guards, proof: proof.unwrap_or(Attribution::Weak), rules })
+    Some(Settings { guards, proof: proof.unwrap_or(names::PROOF), rules })
 }
 
 /// The numbers of the rules, as far as they are others than the agreed ones.

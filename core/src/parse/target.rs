@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 /// The keys of a target.
-pub(super) const TARGET_KEYS: [&str; 8] =
-    ["name", "kind", "addresses", "endpointsFile", "caFile", "serverName", "path", "publicEndpoint"];
+pub(super) const TARGET_KEYS: [&str; 9] =
+    ["name", "kind", "addresses", "endpointsFile", "caFile", "serverName", "path", "publicEndpoint", "proof"];
+const PROOF_LEVELS: &str = "weak, silence, rejected or witnessed";
 /// The keys of a control.
 pub(super) const CONTROL_KEYS: [&str; 5] = ["name", "expect", "kind", "addresses", "onNode"];
 
@@ -58,6 +59,7 @@ pub(super) fn target(item: &Field<'_>, names: &mut Seen<String>, problems: &mut 
         server_name: fields.read("serverName", values::SERVER_NAME, problems, values::server_name),
         path: fields.read("path", values::URL_PATH, problems, values::url_path),
         public_endpoint: fields.read("publicEndpoint", values::ADDRESS, problems, values::address),
+        proof: fields.read("proof", PROOF_LEVELS, problems, super::config::proof),
         ..Target::of(&name?, kind?)
     };
     kind_fits(target.kind, &fields, problems);
@@ -128,6 +130,35 @@ pub(super) fn control(item: &Field<'_>, names: &mut Seen<String>, problems: &mut
         addresses: addresses.unwrap_or_default(),
         on_node: on_node.unwrap_or(false),
     })
+}
+
+/// Refuses a must-not-connect control that names an address of a target or of a must-reach control: it would connect, and each breach of its
+/// port would be taken for an interception.
+pub(super) fn refuse_used_addresses(
+    item: &Field<'_>,
+    control: &Control,
+    targets: &[Target],
+    controls: &[Control],
+    problems: &mut Problems,
+) {
+    let of_targets =
+        targets.iter().flat_map(|target| target_addresses(target).map(move |at| (format!("target {}", target.name), at)));
+    let must_reach = controls.iter().filter(|other| other.expect == Expect::MustReach);
+    let of_controls = must_reach
+        .flat_map(|other| other.addresses.iter().map(move |at| (format!("must-reach control {}", other.name), at.clone())));
+    let alive: Vec<(String, HostPort)> = of_targets.chain(of_controls).collect();
+    for address in &control.addresses {
+        if let Some((owner, _)) = alive.iter().find(|(_, other)| other == address) {
+            let message = format!("{address} is an address of {owner}: expected an address where nothing listens");
+            problems.add(item.node.at, &format!("{}.addresses", item.path), message);
+        }
+    }
+}
+
+/// The addresses that a target names, or that its kind has built in.
+fn target_addresses(target: &Target) -> impl Iterator<Item = HostPort> {
+    let built_in = target.kind.built_in().iter().filter(|_| target.addresses.is_empty()).filter_map(|text| text.parse().ok());
+    target.addresses.iter().chain(&target.public_endpoint).cloned().chain(built_in)
 }
 
 fn expect(fields: &Fields<'_>, problems: &mut Problems) -> Option<Expect> {

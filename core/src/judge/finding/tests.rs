@@ -1,8 +1,9 @@
 //! Every rule as a row, and properties that hold for whatever a round may bring.
 use super::*;
 use crate::model::config::{ControlKind, Expect};
+use crate::model::control::{AnswerCount, ControlAttempts, Shortfall};
 use crate::model::finding::Verdict;
-use crate::model::observation::Source;
+use crate::model::observation::Neighbours;
 use proptest::prelude::*;
 use std::net::SocketAddr;
 
@@ -14,6 +15,10 @@ fn seen(address: &str, outcome: Outcome) -> Observation {
     Observation::new(address.parse().expect("an address"), Source::Literal, outcome)
 }
 
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
 fn open_with(address: &str, evidence: Evidence, identity: Option<Identity>) -> Observation {
     Observation { evidence: Some(evidence), identity, ..seen(address, Outcome::Connected) }
 }
@@ -23,7 +28,7 @@ fn service(address: &str, outcome: Outcome) -> Observation {
 }
 
 fn target(kind: Kind, observations: Vec<Observation>) -> TargetRound {
-    TargetRound { name: "t".into(), kind, observations, unresolved: Vec::new(), stale: None }
+    TargetRound { name: "t".into(), kind, proof: None, observations, unresolved: Vec::new(), stale: None }
 }
 
 fn tcp(observations: Vec<Observation>) -> TargetRound {
@@ -34,8 +39,30 @@ fn control(expect: Expect, observations: Vec<Observation>) -> ControlRound {
     ControlRound { name: "c".into(), expect, kind: ControlKind::Tcp, observations, unresolved: Vec::new() }
 }
 
+/// A must-reach control; one that connects is firm.
 fn reach(address: &str, outcome: Outcome) -> ControlRound {
-    control(Expect::MustReach, vec![seen(address, outcome)])
+    let firm = ControlAttempts { tcp: AnswerCount { made: 4, answered: 4 }, firm: true, ..ControlAttempts::default() };
+    let attempts = (outcome == Outcome::Connected).then_some(firm);
+    control(Expect::MustReach, vec![Observation { attempts, ..seen(address, outcome) }])
+}
+
+/// The same control, which answers and is not firm.
+fn held(shortfall: Shortfall) -> ControlRound {
+    let mut control = dns4();
+    let attempts = ControlAttempts { firm: false, shortfall: Some(shortfall), ..control.observations[0].attempts.unwrap() };
+    control.observations[0].attempts = Some(attempts);
+    control
+}
+
+/// An ICMP error from there.
+fn from(sender: &str, seen: Observation) -> Observation {
+    Observation { sender: Some(sender.parse().unwrap()), ..seen }
+}
+
+/// A rejection by a router on the way.
+fn rejected(address: &str) -> Observation {
+    let router = if address.starts_with('[') { "2001:db8:ffff::1" } else { "10.1.0.1" };
+    from(router, seen(address, Outcome::Rejected))
 }
 
 fn nowhere(address: &str, outcome: Outcome) -> ControlRound {
@@ -81,7 +108,7 @@ fn rule_1_any_end_of_the_negative_control_but_a_connection_lets_the_breach_stand
     for outcome in [Outcome::TimedOut, Outcome::Rejected, Outcome::Refused, Outcome::Unreachable] {
         let judged = judge(&tcp(vec![seen(V4, Outcome::Connected)]), &[nowhere("198.51.100.7:443", outcome)], Attribution::Weak);
         assert_eq!((judged.finding, judged.rule), (Finding::Breached(Evidence::Connected), 1));
-        assert!(judged.why.contains("nothing connected where nothing lives"), "{}", judged.why);
+        assert!(judged.why.contains("its negative control did not connect"), "{}", judged.why);
     }
 }
 
@@ -195,9 +222,9 @@ fn rule_3_tells_what_the_kernel_said() {
 fn rule_4_a_dead_control_proves_nothing_in_its_own_family() {
     let dead = || reach("10.100.0.10:53", Outcome::TimedOut);
     expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dead()], "inconclusive: control_failed", 4);
-    expect(&tcp(vec![seen(V4, Outcome::Rejected)]), &[dead()], "inconclusive: control_failed", 4);
-    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dead(), dns4()], "blocked: silence", 7);
-    expect(&tcp(vec![seen(V6, Outcome::TimedOut)]), &[dead()], "blocked: weak", 7);
+    expect(&tcp(vec![rejected(V4)]), &[dead()], "inconclusive: control_failed", 4);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dead(), dns4()], "blocked: weak", 7);
+    expect(&tcp(vec![rejected(V4)]), &[dead(), dns4()], "blocked: rejected", 7);
     expect(&tcp(vec![seen(V4, Outcome::TimedOut), seen(V6, Outcome::TimedOut)]), &[dead()], "inconclusive: control_failed", 4);
     let six_dead = reach("[2001:db8::53]:53", Outcome::Unreachable);
     expect(
@@ -210,8 +237,12 @@ fn rule_4_a_dead_control_proves_nothing_in_its_own_family() {
 
 #[test]
 fn rule_4_ignores_families_that_were_not_tried() {
-    let dead = reach("10.100.0.10:53", Outcome::TimedOut);
-    expect(&tcp(vec![seen(V4, Outcome::Skipped), seen(V6, Outcome::TimedOut)]), &[dead], "blocked: weak", 7);
+    let dead = || reach("10.100.0.10:53", Outcome::TimedOut);
+    let six = || reach("[2001:db8::53]:53", Outcome::Connected);
+    let only_six = || tcp(vec![seen(V4, Outcome::Skipped), seen(V6, Outcome::TimedOut)]);
+    expect(&only_six(), &[dead(), six()], "blocked: silence", 7);
+    expect(&only_six(), &[dead()], "inconclusive: control_failed", 4);
+    expect(&only_six(), &[dns4()], "blocked: weak", 7);
     let skipped = reach("[2001:db8::53]:53", Outcome::Skipped);
     expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns4(), skipped], "blocked: silence", 7);
 }
@@ -222,7 +253,46 @@ fn rule_4_a_control_whose_name_does_not_resolve_has_failed_in_each_family() {
     nameless.unresolved = vec!["canary.example".into()];
     expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[nameless.clone()], "inconclusive: control_failed", 4);
     expect(&tcp(vec![seen(V6, Outcome::TimedOut)]), &[nameless.clone()], "inconclusive: control_failed", 4);
-    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[nameless, dns4()], "blocked: silence", 7);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[nameless, dns4()], "blocked: weak", 7);
+}
+
+#[test]
+fn rule_4_without_a_control_that_could_be_tried_nothing_is_known() {
+    let silent = || tcp(vec![seen(V4, Outcome::TimedOut)]);
+    expect(&silent(), &[], "inconclusive: no_control", 4);
+    expect(&silent(), &[nowhere("198.51.100.7:443", Outcome::TimedOut)], "inconclusive: no_control", 4);
+    let untried =
+        Observation { detail: Some("the connection stayed in this pod".into()), ..seen("10.100.0.10:53", Outcome::Skipped) };
+    let skipped = control(Expect::MustReach, vec![untried]);
+    expect(&silent(), std::slice::from_ref(&skipped), "inconclusive: no_control", 4);
+    assert!(judge(&silent(), &[skipped], Attribution::Weak).why.contains("the connection stayed in this pod"));
+    expect(&tcp(vec![rejected(V4)]), &[], "inconclusive: no_control", 4);
+}
+
+#[test]
+fn rule_4_more_than_half_of_the_attempts_lost_is_a_failed_control() {
+    let lossy = |tcp: (u8, u8), udp: (u8, u8)| {
+        let mut control = held(Shortfall::PacketsLost);
+        let count = |(made, answered)| AnswerCount { made, answered };
+        control.observations[0].attempts =
+            Some(ControlAttempts { tcp: count(tcp), udp: count(udp), firm: false, shortfall: Some(Shortfall::PacketsLost) });
+        control
+    };
+    let silent = || tcp(vec![seen(V4, Outcome::TimedOut)]);
+    for (tcp, udp, finding, rule) in [
+        ((4, 1), (0, 0), "inconclusive: control_failed", 4),
+        ((4, 2), (0, 0), "blocked: weak", 7),
+        ((4, 1), (1, 1), "inconclusive: control_failed", 4),
+        ((4, 0), (1, 1), "blocked: weak", 7), // a policy that closes TCP 53 is no packet loss
+        ((4, 2), (1, 0), "blocked: weak", 7),
+    ] {
+        expect(&silent(), &[lossy(tcp, udp)], finding, rule);
+    }
+    let mut dead_second = dns4();
+    let none = ControlAttempts { tcp: AnswerCount { made: 4, answered: 0 }, ..ControlAttempts::default() };
+    let second = Observation { attempts: Some(none), ..seen("10.100.0.11:53", Outcome::TimedOut) };
+    dead_second.observations.push(second);
+    expect(&silent(), &[dead_second], "blocked: silence", 7);
 }
 
 #[test]
@@ -231,7 +301,11 @@ fn rule_4_a_dns_control_wants_an_answer() {
     dns.kind = ControlKind::Dns;
     expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns.clone()], "inconclusive: control_failed", 4);
     dns.observations[0].evidence = Some(Evidence::Answered);
-    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns], "blocked: silence", 7);
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns.clone()], "blocked: silence", 7);
+    dns.kind = ControlKind::Reporter;
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns.clone()], "blocked: silence", 7);
+    dns.observations[0].evidence = None;
+    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns], "inconclusive: control_failed", 4);
 }
 
 #[test]
@@ -260,35 +334,169 @@ fn rule_6_reset_alone_is_inconclusive() {
 }
 
 #[test]
+fn rule_6_an_icmp_error_of_the_address_itself_may_be_its_own_firewalls() {
+    let itself = |outcome| from("10.9.0.1", seen(V4, outcome));
+    for outcome in [Outcome::Rejected, Outcome::Unreachable] {
+        expect(&tcp(vec![itself(outcome)]), &[dns4()], "inconclusive: refused", 6);
+        expect(&tcp(vec![rejected(V4_OTHER), itself(outcome)]), &[dns4()], "inconclusive: refused", 6);
+    }
+    // Behind a translation of addresses every sender looks so.
+    let service = from("10.9.0.1", service(V4, Outcome::Rejected));
+    expect(&target(Kind::KubeApi, vec![service]), &[dns4()], "blocked: weak", 7);
+}
+
+#[test]
 fn rule_7_attribution_is_that_of_the_weakest_address() {
-    expect(&tcp(vec![seen(V4, Outcome::Rejected)]), &[], "blocked: rejected", 7);
+    expect(&tcp(vec![rejected(V4)]), &[held(Shortfall::UdpOnly)], "blocked: rejected", 7);
     expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns4()], "blocked: silence", 7);
-    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[], "blocked: weak", 7);
-    expect(&tcp(vec![seen(V4, Outcome::Unreachable)]), &[dns4()], "blocked: weak", 7);
-    expect(&tcp(vec![seen(V4, Outcome::Rejected), seen(V4_OTHER, Outcome::TimedOut)]), &[dns4()], "blocked: silence", 7);
-    expect(&tcp(vec![seen(V4, Outcome::Rejected), seen(V6, Outcome::TimedOut)]), &[dns4()], "blocked: weak", 7);
+    expect(&tcp(vec![from("10.1.0.1", seen(V4, Outcome::Unreachable))]), &[dns4()], "blocked: silence", 7);
+    expect(&tcp(vec![rejected(V4), seen(V4_OTHER, Outcome::TimedOut)]), &[dns4()], "blocked: silence", 7);
+    expect(&tcp(vec![rejected(V4), seen(V6, Outcome::TimedOut)]), &[dns4()], "blocked: weak", 7);
 }
 
 #[test]
-fn rule_7_a_control_on_this_very_node_proves_little() {
-    let node_local = reach("169.254.20.10:53", Outcome::Connected);
-    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), std::slice::from_ref(&node_local), "blocked: weak", 7);
-    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[reach("127.0.0.53:53", Outcome::Connected)], "blocked: weak", 7);
-    let mut named = dns4();
-    named.observations[0].on_node = true;
-    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[named.clone()], "blocked: weak", 7);
-    expect(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[named, node_local, dns4()], "blocked: silence", 7);
+fn rule_7_an_icmp_error_of_nobody_known_proves_nothing() {
+    for outcome in [Outcome::Rejected, Outcome::Unreachable] {
+        expect(&tcp(vec![seen(V4, outcome)]), &[dns4()], "blocked: weak", 7);
+    }
 }
 
 #[test]
-fn rule_7_a_service_address_proves_nothing_alone() {
+fn rule_7_silence_needs_a_firm_control_of_its_family() {
+    let silent = || tcp(vec![seen(V4, Outcome::TimedOut)]);
+    for shortfall in [Shortfall::UdpOnly, Shortfall::OtherAnswer, Shortfall::PacketsLost, Shortfall::OnNode] {
+        expect(&silent(), &[held(shortfall)], "blocked: weak", 7);
+        let why = judge(&silent(), &[held(shortfall)], Attribution::Silence).why;
+        assert!(why.contains(shortfall.words()), "{why}");
+    }
+    expect(&silent(), &[held(Shortfall::OnNode), dns4()], "blocked: silence", 7);
+    let mut on_node = dns4();
+    on_node.observations[0].on_node = true;
+    expect(&silent(), &[on_node], "blocked: weak", 7);
+}
+
+#[test]
+fn rule_7_a_name_alone_is_weak_unless_it_is_rejected() {
+    let by_name = |seen: Observation| Observation { source: Source::Dns, ..seen };
+    expect(&tcp(vec![by_name(seen(V4, Outcome::TimedOut))]), &[dns4()], "blocked: weak", 7);
+    expect(&tcp(vec![by_name(rejected(V4))]), &[dns4()], "blocked: rejected", 7);
+    let and_an_address = vec![by_name(seen(V4, Outcome::TimedOut)), seen(V4_OTHER, Outcome::TimedOut)];
+    expect(&tcp(and_an_address), &[dns4()], "blocked: silence", 7);
+}
+
+#[test]
+fn rule_7_a_service_address_is_proved_by_its_endpoints_or_beside_a_service() {
     let api = |observations| target(Kind::KubeApi, observations);
+    let service_control = || {
+        let mut control = dns4();
+        control.observations[0].service = true;
+        control
+    };
     expect(&api(vec![service(V4, Outcome::TimedOut)]), &[dns4()], "blocked: weak", 7);
-    expect(&api(vec![service(V4, Outcome::Rejected)]), &[dns4()], "blocked: weak", 7);
-    let with = |own, endpoint| api(vec![service(V4, own), seen(V4_OTHER, endpoint)]);
-    expect(&with(Outcome::TimedOut, Outcome::TimedOut), &[dns4()], "blocked: silence", 7);
-    expect(&with(Outcome::Rejected, Outcome::Rejected), &[dns4()], "blocked: silence", 7);
-    expect(&with(Outcome::Rejected, Outcome::Rejected), &[], "blocked: weak", 7);
+    expect(&api(vec![service(V4, Outcome::TimedOut)]), &[service_control()], "blocked: silence", 7);
+    expect(&api(vec![from("10.1.0.1", service(V4, Outcome::Rejected))]), &[service_control()], "blocked: weak", 7);
+    let with = |own: Observation, endpoint: Observation| {
+        let mut target = api(vec![own, Observation { source: Source::File, ..endpoint }]);
+        mark_endpoints_tried(&mut target, &[address(V4)], &[address(V4_OTHER)]);
+        target
+    };
+    let endpoint = |outcome| seen(V4_OTHER, outcome);
+    expect(&with(service(V4, Outcome::TimedOut), endpoint(Outcome::TimedOut)), &[dns4()], "blocked: silence", 7);
+    expect(&with(service(V4, Outcome::Rejected), rejected(V4_OTHER)), &[dns4()], "blocked: rejected", 7);
+    expect(&with(service(V4, Outcome::Refused), rejected(V4_OTHER)), &[dns4()], "inconclusive: refused", 6);
+    expect(&with(service(V4, Outcome::TimedOut), endpoint(Outcome::Skipped)), &[dns4()], "blocked: weak", 7);
+    let mut stale = with(service(V4, Outcome::TimedOut), endpoint(Outcome::TimedOut));
+    stale.stale = Some("old".into());
+    let marked = |mut target: TargetRound, own: &str, endpoints: &[SocketAddr]| {
+        mark_endpoints_tried(&mut target, &[address(own)], endpoints);
+        target.observations.iter().map(|seen| seen.endpoints_tried).collect::<Vec<_>>()
+    };
+    assert_eq!(marked(stale, V4, &[address(V4_OTHER)]), [false, false]);
+    let fresh = || with(service(V4, Outcome::TimedOut), endpoint(Outcome::TimedOut));
+    assert_eq!(marked(fresh(), V4, &[address(V4_OTHER)]), [true, false]);
+    assert_eq!(marked(fresh(), V4_OTHER, &[address(V4_OTHER)]), [false, false], "another Service has other endpoints");
+    assert_eq!(marked(fresh(), V4, &[address(V4_OTHER), address("10.9.0.3:443")]), [false, false], "one was not tried");
+    assert_eq!(marked(fresh(), V4, &[]), [false, false]);
+    assert_eq!(marked(fresh(), V4, &[address(V4)]), [false, false], "a Service's address is no endpoint");
+}
+
+#[test]
+fn what_was_kept_from_an_earlier_round_is_proved_as_well_as_it_was_then() {
+    let kept = |attribution| Observation { kept: true, attribution, ..seen(V4, Outcome::TimedOut) };
+    expect(&tcp(vec![kept(None)]), &[dns4()], "blocked: weak", 7);
+    expect(&tcp(vec![kept(Some(Attribution::Silence))]), &[held(Shortfall::UdpOnly)], "blocked: silence", 7);
+}
+
+#[test]
+fn a_target_may_set_its_own_proof() {
+    let mut silent = tcp(vec![seen(V4, Outcome::TimedOut)]);
+    let found = |target: &TargetRound, proof| judge(target, &[held(Shortfall::UdpOnly)], proof).finding;
+    assert_eq!(found(&silent, Attribution::Silence), Finding::Inconclusive(Doubt::Unproved));
+    silent.proof = Some(Attribution::Weak);
+    assert_eq!(found(&silent, Attribution::Silence), Finding::Blocked(Attribution::Weak));
+    silent.proof = Some(Attribution::Rejected);
+    assert_eq!(found(&silent, Attribution::Weak), Finding::Inconclusive(Doubt::Unproved));
+}
+
+#[test]
+fn unproved_says_what_would_prove_it() {
+    let why = |observations, controls: &[ControlRound], proof| judge(&tcp(observations), controls, proof).why;
+    let silent = || vec![seen(V4, Outcome::TimedOut)];
+    let failed = reach("10.100.0.11:53", Outcome::TimedOut);
+    for (why, expected) in [
+        (
+            why(silent(), &[held(Shortfall::UdpOnly)], Attribution::Silence),
+            "needs a firm must-reach control over IPv4, and c answers over UDP",
+        ),
+        (why(silent(), &[dns4(), failed], Attribution::Silence), "c did not answer"),
+        (why(vec![seen(V6, Outcome::TimedOut)], &[dns4()], Attribution::Silence), "over IPv6, and there is none"),
+        (why(silent(), &[dns4()], Attribution::Rejected), "only an ICMP rejection or a witness"),
+        (
+            why(vec![service(V4, Outcome::TimedOut)], &[dns4()], Attribution::Silence),
+            "no firm must-reach control over IPv4 is a Service",
+        ),
+        (why(vec![service(V4, Outcome::Rejected)], &[dns4()], Attribution::Silence), "kube-proxy rejects too"),
+        (why(vec![seen(V4, Outcome::Rejected)], &[dns4()], Attribution::Silence), "does not tell that somebody denies it"),
+        (
+            why(vec![Observation { source: Source::Dns, ..seen(V4, Outcome::TimedOut) }], &[dns4()], Attribution::Silence),
+            "known by a name alone",
+        ),
+    ] {
+        assert!(why.contains(expected), "{expected:?} in {why:?}");
+    }
+}
+
+#[test]
+fn rule_2_all_hosts_beside_a_target_connecting_is_an_interception() {
+    let beside = |tried, connected| {
+        let neighbours = Some(Neighbours { tried, connected });
+        tcp(vec![Observation { neighbours, ..seen(V4, Outcome::Connected) }])
+    };
+    let silent = nowhere("198.51.100.7:443", Outcome::TimedOut);
+    expect(&beside(3, 3), std::slice::from_ref(&silent), "inconclusive: intercepted", 2);
+    for (tried, connected) in [(3, 2), (3, 0), (0, 0), (1, 1), (2, 2)] {
+        expect(&beside(tried, connected), std::slice::from_ref(&silent), "breached: connected", 1);
+    }
+    let mut proved = beside(3, 3);
+    proved.observations[0].identity = Some(Identity::Proven);
+    expect(&proved, &[silent], "breached: connected", 2);
+}
+
+#[test]
+fn silence_is_confirmed_by_a_second_pass_in_a_row() {
+    let silent = || judge(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns4()], Attribution::Silence);
+    let lossy = || judge(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[held(Shortfall::PacketsLost)], Attribution::Silence);
+    let open = || judge(&tcp(vec![seen(V4, Outcome::Connected)]), &[dns4()], Attribution::Silence);
+    let strong = || judge(&tcp(vec![rejected(V4)]), &[dns4()], Attribution::Silence);
+    assert_eq!(confirm(&silent(), silent()).finding, Finding::Blocked(Attribution::Silence));
+    assert_eq!(confirm(&strong(), silent()).finding, Finding::Blocked(Attribution::Silence));
+    let once = confirm(&lossy(), silent());
+    assert_eq!((once.finding, once.attribution), (Finding::Inconclusive(Doubt::Unproved), Some(Attribution::Weak)));
+    assert_eq!(confirm(&lossy(), strong()).finding, Finding::Blocked(Attribution::Rejected));
+    let content = || Judged { finding: Finding::Blocked(Attribution::Weak), ..lossy() };
+    assert_eq!(confirm(&content(), silent()).finding, Finding::Blocked(Attribution::Weak), "it asks for no more");
+    assert_eq!(confirm(&silent(), open()).finding, open().finding);
+    assert_eq!(confirm(&silent(), lossy()).finding, lossy().finding);
 }
 
 #[test]
@@ -313,15 +521,15 @@ fn the_furthest_layer_is_that_of_any_address() {
 fn why_names_the_address_that_decided() {
     let why = |observations, controls: &[ControlRound]| judge(&tcp(observations), controls, Attribution::Weak).why;
     assert!(why(vec![seen(V4_OTHER, Outcome::TimedOut), seen(V4, Outcome::Connected)], &[]).contains(V4));
-    assert!(why(vec![seen(V4_OTHER, Outcome::Refused), seen(V4, Outcome::TimedOut)], &[]).contains(V4_OTHER));
-    assert!(why(vec![seen(V6, Outcome::Skipped)], &[]).contains("no usable source address"));
-    assert!(why(vec![], &[]).contains("no address is known"));
-    assert!(why(vec![seen(V6, Outcome::TimedOut)], &[reach("[2001:db8::53]:53", Outcome::TimedOut)]).contains("IPv6"));
+    assert!(why(vec![seen(V4_OTHER, Outcome::Refused), seen(V4, Outcome::TimedOut)], &[dns4()]).contains(V4_OTHER));
+    assert!(why(vec![seen(V6, Outcome::Skipped)], &[dns4()]).contains("no usable source address"));
+    assert!(why(vec![], &[dns4()]).contains("no address is known"));
+    assert!(why(vec![seen(V6, Outcome::TimedOut)], &[dns4(), reach("[2001:db8::53]:53", Outcome::TimedOut)]).contains("IPv6"));
 }
 
 fn any_observation() -> impl Strategy<Value = Observation> {
     let hosts = ["10.9.0.1", "10.9.0.2", "169.254.169.254", "2001:db8::1", "fe80::1"];
-    let evidence = [Evidence::Connected, Evidence::NoAnswer, Evidence::Answered, Evidence::Identified, Evidence::TokenIssued];
+    let evidence = Evidence::ALL;
     let identity = prop_oneof![Just(None), Just(Some(Identity::Proven)), Just(Some(Identity::Wrong))];
     let outcome = prop::sample::select(Outcome::ALL.to_vec());
     let fields =
@@ -329,7 +537,10 @@ fn any_observation() -> impl Strategy<Value = Observation> {
     (fields, identity, prop::sample::select(evidence.to_vec())).prop_map(
         |((host, port, outcome, service, on_node), identity, evidence)| {
             let address = SocketAddr::new(host.parse().expect("an address"), port);
-            let plain = Observation { service, on_node, ..Observation::new(address, Source::Literal, outcome) };
+            let firm = ControlAttempts { firm: port == 80, ..ControlAttempts::default() };
+            let attempts = (outcome == Outcome::Connected).then_some(firm);
+            let sender = matches!(outcome, Outcome::Rejected | Outcome::Unreachable).then(|| "10.9.0.2".parse().expect("one"));
+            let plain = Observation { service, on_node, attempts, sender, ..Observation::new(address, Source::Literal, outcome) };
             if outcome == Outcome::Connected { Observation { evidence: Some(evidence), identity, ..plain } } else { plain }
         },
     )
@@ -349,7 +560,14 @@ fn any_target() -> impl Strategy<Value = TargetRound> {
     let unresolved = prop::collection::vec(Just("name".to_owned()), 0..2);
     let stale = prop_oneof![Just(None), Just(Some("old".to_owned()))];
     (kind, prop::collection::vec(any_observation(), 0..6), unresolved, stale).prop_map(
-        |(kind, observations, unresolved, stale)| TargetRound { name: "t".into(), kind, observations, unresolved, stale },
+        |(kind, observations, unresolved, stale)| TargetRound {
+            name: "t".into(),
+            kind,
+            proof: None,
+            observations,
+            unresolved,
+            stale,
+        },
     )
 }
 
@@ -375,7 +593,7 @@ proptest! {
     #[test]
     fn a_connection_that_nothing_contests_is_a_breach(mut t in any_target(), c in prop::collection::vec(any_control(), 0..4)) {
         t.kind = Kind::Tcp;
-        let contested = |seen: &Observation| control::negative(&c, seen) == Negative::Connected;
+        let contested = |seen: &Observation| control::interception(&c, seen) == Negative::Connected;
         let proof = t.observations.iter().any(|seen| seen.connected() && !contested(seen));
         prop_assert!(!proof || judge(&t, &c, Attribution::Weak).finding.verdict() == Verdict::Breached);
     }
@@ -390,8 +608,8 @@ proptest! {
             let mine = must.iter().flat_map(|c| c.observations.iter().map(|o| (c.kind, o))).filter(|(_, o)| o.family == family && o.tried());
             let mine: Vec<_> = mine.collect();
             let ok = |(kind, o): &(ControlKind, &Observation)| match kind {
-                ControlKind::Dns => o.evidence.is_some_and(|e| e >= Evidence::Answered),
-                _ => o.outcome == Outcome::Connected,
+                ControlKind::Dns | ControlKind::Reporter => o.evidence.is_some_and(|e| e >= Evidence::Answered),
+                ControlKind::Tcp => o.outcome == Outcome::Connected,
             };
             !mine.is_empty() && !mine.iter().any(ok) && tried.iter().any(|seen| seen.family == family)
         });
@@ -399,6 +617,22 @@ proptest! {
         let missing = tried.is_empty() || !t.unresolved.is_empty() || t.stale.is_some();
         let blocked = judge(&t, &c, proof).finding.verdict() == Verdict::Blocked;
         prop_assert!(!blocked || !(dead || failed || missing));
+    }
+
+    #[test]
+    fn silence_is_never_said_without_a_firm_control_in_each_family_that_was_tried(
+        t in any_target(), c in prop::collection::vec(any_control(), 0..4)
+    ) {
+        let silence = judge(&t, &c, Attribution::Silence).finding == Finding::Blocked(Attribution::Silence);
+        let timed_out = t.observations.iter().filter(|seen| seen.outcome == Outcome::TimedOut);
+        let must = || c.iter().filter(|c| c.expect == Expect::MustReach);
+        for seen in timed_out {
+            let firm = must().flat_map(|c| &c.observations).any(|o| {
+                o.family == seen.family && !o.on_node && o.attempts.is_some_and(|a| a.firm) && (o.service || !seen.service)
+            });
+            let failed = must().any(|c| c.observations.is_empty() && !c.unresolved.is_empty());
+            prop_assert!(!silence || (firm && !failed));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@ use super::*;
 use crate::model::cluster::{Labels, Placement};
 use crate::model::fleet::Exclusion;
 use crate::model::observation::{Evidence, Layer};
-use crate::model::report::Opening;
+use crate::model::report::{HeldProof, Opening};
 use jiff::Timestamp;
 
 const GUARD: &str = "default/deny";
@@ -78,7 +78,7 @@ fn known_with(pods: &[(&str, &str)]) -> Known {
 }
 
 fn tried(address: &str, alone: Option<Attribution>) -> Tried {
-    Tried { address: address.parse().unwrap(), source: Source::Literal, alone, refused: false, service: address == SERVICE }
+    Tried { address: address.parse().unwrap(), source: Source::Literal, alone, refused: false, endpoints_tried: false }
 }
 
 fn target(name: &str, verdict: Verdict, reason: Reason, addresses: Vec<Tried>) -> HeardTarget {
@@ -93,6 +93,8 @@ fn target(name: &str, verdict: Verdict, reason: Reason, addresses: Vec<Tried>) -
         startup_exposure: Duration::ZERO,
         addresses,
         skipped: vec![],
+        proof: None,
+        held_proof: None,
     }
 }
 
@@ -279,7 +281,13 @@ fn the_worse_of_two_agents_counts_but_not_one_that_is_starting() {
 
 #[test]
 fn the_witness_of_the_same_node_proves_each_address_that_it_reaches() {
-    let (silence, weak) = (Some(Attribution::Silence), Some(Attribution::Weak));
+    let (silence, weak, rejected) = (Some(Attribution::Silence), Some(Attribution::Weak), Some(Attribution::Rejected));
+    let by_endpoints = Tried { endpoints_tried: true, ..tried(SERVICE, None) };
+    let held = |alone| HeardTarget {
+        held_proof: Some(HeldProof { attribution: Attribution::Silence, age_seconds: 20.0 }),
+        addresses: vec![tried(IMDS, alone)],
+        ..blocked()
+    };
     let refused = Tried { refused: true, ..tried(IMDS, None) };
     let is_refused = || target("imds", Verdict::Inconclusive, Reason::Doubt(Doubt::Refused), vec![refused]);
     let is_blocked = |addresses| target("imds", Verdict::Blocked, Reason::Proof(Attribution::Weak), addresses);
@@ -289,7 +297,13 @@ fn the_witness_of_the_same_node_proves_each_address_that_it_reaches() {
         (is_blocked(vec![tried(IMDS, silence), tried(V6, weak)]), vec![V6], "blocked: silence"),
         (is_blocked(vec![tried(IMDS, silence), tried(V6, weak)]), vec![IMDS], "blocked: weak"),
         (is_blocked(vec![tried(IMDS, silence), tried(V6, weak)]), vec![IMDS, V6], "blocked: witnessed"),
-        (is_blocked(vec![tried(SERVICE, silence)]), vec![], "blocked: weak"),
+        (is_blocked(vec![tried(SERVICE, silence)]), vec![], "blocked: silence"),
+        (is_blocked(vec![by_endpoints, tried(ENDPOINT, rejected)]), vec![], "blocked: rejected"),
+        (is_blocked(vec![by_endpoints, tried(ENDPOINT, rejected)]), vec![ENDPOINT], "blocked: witnessed"),
+        (is_blocked(vec![by_endpoints]), vec![], "inconclusive: unproved"),
+        (held(weak), vec![], "blocked: weak"),
+        (held(rejected), vec![], "blocked: rejected"),
+        (held(weak), vec![IMDS], "blocked: witnessed"),
         (is_blocked(vec![tried(SERVICE, silence)]), vec![SERVICE], "blocked: witnessed"),
         (is_refused(), vec![], "inconclusive: refused"),
         (is_refused(), vec![V6], "inconclusive: refused"),
@@ -464,4 +478,43 @@ fn what_is_normal_in_a_rollout_is_a_warning_when_it_lasts() {
     known.said("uid-of-a3", heard(vec![blocked()]), up(700));
     known.tick(up(700));
     assert_eq!(warned(&known, 5000), Vec::<String>::new());
+}
+
+#[test]
+fn a_target_that_sets_its_own_proof_is_judged_by_it() {
+    for (own, fleet, expected) in [
+        (Some(Attribution::Silence), Attribution::Rejected, "blocked: silence"),
+        (Some(Attribution::Rejected), Attribution::Weak, "inconclusive: unproved"),
+        (None, Attribution::Rejected, "inconclusive: unproved"),
+    ] {
+        let mut known = known_with(&[("a1", "n1")]);
+        known.proof = fleet;
+        known.said("uid-of-a1", heard(vec![HeardTarget { proof: own, ..blocked() }]), up(200));
+        assert_eq!(finding(&known, 201), expected);
+    }
+}
+
+#[test]
+fn a_held_proof_is_shown_with_its_age_as_long_as_it_is_blocked_by_it() {
+    let held = HeardTarget {
+        held_proof: Some(HeldProof { attribution: Attribution::Silence, age_seconds: 20.0 }),
+        addresses: vec![tried(IMDS, Some(Attribution::Weak))],
+        ..blocked()
+    };
+    for (proof, now, witness, finding, age) in [
+        (Attribution::Silence, 201, vec![], "blocked: silence", Some(21.0)),
+        (Attribution::Silence, 239, vec![], "blocked: silence", Some(59.0)),
+        (Attribution::Silence, 240, vec![], "inconclusive: unproved", None),
+        (Attribution::Rejected, 201, vec![], "inconclusive: unproved", None),
+        (Attribution::Weak, 201, vec![], "blocked: weak", None),
+        (Attribution::Silence, 201, vec![IMDS], "blocked: witnessed", None),
+    ] {
+        let mut known = known_with(&[("a1", "n1"), ("witness", "n1")]);
+        known.proof = proof;
+        known.said("uid-of-a1", heard(vec![held.clone()]), up(200));
+        known.said("uid-of-witness", reached(&witness), up(200));
+        assert_eq!(super::tests::finding(&known, now), finding);
+        let fleet = fleet(&known, &Incidents::default(), at(now));
+        assert_eq!(fleet.rows[0].targets[0].held_proof_seconds, age, "{finding}");
+    }
 }

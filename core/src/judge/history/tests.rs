@@ -25,11 +25,11 @@ fn seen(address: &str, outcome: Outcome) -> Observation {
 }
 
 fn target(observations: Vec<Observation>) -> TargetRound {
-    TargetRound { name: "imds".into(), kind: Kind::Imds, observations, unresolved: vec![], stale: None }
+    TargetRound { name: "imds".into(), kind: Kind::Imds, proof: None, observations, unresolved: vec![], stale: None }
 }
 
 fn judged(finding: Finding) -> Judged {
-    Judged { finding, rule: 7, why: "because".into() }
+    Judged { finding, rule: 7, why: "because".into(), attribution: None }
 }
 
 const BLOCKED: Finding = Finding::Blocked(Attribution::Silence);
@@ -86,6 +86,73 @@ fn a_breach_opens_at_once_and_closes_after_two_blocked_rounds_at_the_start_of_th
         (totals.breaches, totals.transients, totals.last_start, totals.last_end),
         (1, 0, Some(wall(15.25)), Some(wall(30.0)))
     );
+}
+
+const UNPROVED: Finding = Finding::Inconclusive(Doubt::Unproved);
+
+#[test]
+fn a_proof_holds_for_less_than_a_minute_and_its_age_is_shown() {
+    let mut story = Story::new();
+    story.round(0.0, BLOCKED);
+    for (began, age) in [(15.0, 17.5), (30.0, 32.5), (45.0, 47.5)] {
+        assert_eq!(story.round(began, UNPROVED), None, "nothing changes");
+        let target = story.target();
+        assert_eq!((target.verdict(), target.reason()), (Verdict::Blocked, Reason::Proof(Attribution::Silence)));
+        assert_eq!((target.finding(), target.held_proof().map(|held| held.age_seconds)), (UNPROVED, Some(age)));
+    }
+    let told = story.round(60.0, UNPROVED).unwrap();
+    assert_eq!((told.verdict, told.reason), (Verdict::Inconclusive, Reason::Doubt(Doubt::Unproved)));
+    assert_eq!(story.target().held_proof(), None);
+    story.round(75.0, UNPROVED);
+    assert_eq!(story.target().verdict(), Verdict::Inconclusive);
+    story.round(90.0, BLOCKED);
+    assert_eq!((story.target().verdict(), story.target().held_proof()), (Verdict::Blocked, None));
+}
+
+#[test]
+fn only_unproved_is_held_and_only_while_it_was_blocked() {
+    for doubt in [Doubt::ControlFailed, Doubt::NoControl, Doubt::LocalError, Doubt::Refused, Doubt::StaleAddresses] {
+        let mut story = Story::new();
+        story.round(0.0, BLOCKED);
+        story.round(15.0, Finding::Inconclusive(doubt));
+        assert_eq!(story.target().verdict(), Verdict::Inconclusive, "{doubt:?}");
+        story.round(30.0, UNPROVED);
+        assert_eq!(story.target().verdict(), Verdict::Inconclusive, "it was not blocked any more: {doubt:?}");
+    }
+}
+
+#[test]
+fn whatever_connects_ends_a_held_proof() {
+    let mut story = Story::new();
+    story.round(0.0, BLOCKED);
+    story.sentinel(7.0);
+    story.round(7.1, UNPROVED);
+    assert_eq!(story.target().verdict(), Verdict::Inconclusive);
+    let mut story = Story::new();
+    story.round(0.0, BLOCKED);
+    story.round(5.0, BREACHED);
+    story.round(10.0, UNPROVED);
+    assert_eq!((story.target().verdict(), story.target().held_proof()), (Verdict::Breached, None));
+}
+
+#[test]
+fn a_breach_closes_by_rounds_that_only_lack_proof_and_is_not_called_blocked_then() {
+    let mut story = Story::new();
+    story.round(0.0, BREACHED);
+    story.round(15.0, UNPROVED);
+    assert_eq!(story.target().verdict(), Verdict::Breached);
+    let closed = story.round(30.0, UNPROVED).unwrap();
+    assert_eq!(
+        (closed.event, closed.verdict, closed.reason),
+        (Event::Closed, Verdict::Inconclusive, Reason::Doubt(Doubt::Unproved))
+    );
+    assert_eq!(story.closed()[0].ended, wall(15.0));
+    for doubt in [Doubt::ControlFailed, Doubt::NoControl, Doubt::LocalError, Doubt::DeniedLocally, Doubt::Intercepted] {
+        let mut story = Story::new();
+        story.round(0.0, BREACHED);
+        (1..9).for_each(|round| drop(story.round(f64::from(round) * 15.0, Finding::Inconclusive(doubt))));
+        assert_eq!(story.target().verdict(), Verdict::Breached, "{doubt:?}");
+    }
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn tried(address: &str) -> Tried {
         source: Source::Literal,
         alone: Some(Attribution::Silence),
         refused: false,
-        service: false,
+        endpoints_tried: false,
     }
 }
 
@@ -131,6 +131,8 @@ impl Told {
             startup_exposure: Duration::from_secs_f64(says.exposure),
             addresses: says.tried.iter().map(|address| tried(address)).collect(),
             skipped: says.skipped.iter().map(|address| address.parse().unwrap()).collect(),
+            proof: None,
+            held_proof: None,
         };
         let heard = Heard { heading, targets: vec![target] };
         let now = Duration::from_secs((says.started + 3 - self.began).try_into().unwrap());
@@ -474,6 +476,8 @@ fn an_agent_that_invents_targets_fills_nothing_but_its_own_few_places() {
             startup_exposure: Duration::ZERO,
             addresses: vec![],
             skipped: vec![],
+            proof: None,
+            held_proof: None,
         };
         let heard = Heard { heading, targets: (0..32).map(target).collect() };
         let place = Place { target: String::new(), ..place() };

@@ -92,6 +92,8 @@ fn hear(incidents: &mut Incidents, node: usize, opening: Option<Opening>, recent
         startup_exposure: Duration::ZERO,
         addresses: vec![],
         skipped: vec![],
+        proof: None,
+        held_proof: None,
     };
     let heard = Heard { heading, targets: vec![target] };
     incidents.hear(&Hearing { place: &place, pod: &format!("pod-{node}"), heard: &heard, now }, |_| Some(Attribution::Silence));
@@ -291,6 +293,7 @@ fn row(node: &str, coverage: Coverage, doubt: Option<Doubt>) -> Row {
         verdict: Some(Verdict::Inconclusive),
         reason: Some(Reason::Doubt(doubt)),
         since: None,
+        held_proof_seconds: None,
         incident: None,
         missing_addresses: vec![],
     });

@@ -5,7 +5,15 @@ fn s(seconds: f64) -> Duration {
 }
 
 fn target(verdict: Verdict, reason: &str) -> ToldTarget {
-    ToldTarget { name: "imds".into(), verdict, reason: reason.into(), since: None, open: None, missing_addresses: vec![] }
+    ToldTarget {
+        name: "imds".into(),
+        verdict,
+        reason: reason.into(),
+        since: None,
+        held: false,
+        open: None,
+        missing_addresses: vec![],
+    }
 }
 
 /// A covered row whose round of two seconds ended that long ago.
@@ -34,7 +42,7 @@ fn with(coverage: ToldCoverage, row: ToldRow) -> ToldRow {
 
 /// Asked ten seconds after our own beginning.
 fn question(first: Vec<ToldRow>) -> Question {
-    Question::new(Scope::default(), Attribution::Weak, s(10.0), first)
+    Question::new(Scope::default(), None, s(10.0), first)
 }
 
 fn standings(question: &Question) -> Vec<String> {
@@ -159,7 +167,7 @@ fn an_incident_that_is_open_is_a_breach_also_where_nobody_answers() {
 #[test]
 fn less_proof_than_asked_for_is_not_proved() {
     let first = vec![blocked("n1", 1.0)];
-    let mut question = Question::new(Scope::default(), Attribution::Rejected, s(10.0), first);
+    let mut question = Question::new(Scope::default(), Some(Attribution::Rejected), s(10.0), first);
     question.hear(s(30.0), vec![blocked("n1", 1.0)]);
     assert_eq!(standings(&question), ["n1 fresh inconclusive"]);
     question.hear(s(30.0), vec![row("n1", 1.0, vec![target(Verdict::Blocked, "witnessed")])]);
@@ -179,7 +187,7 @@ fn nobody_is_not_everybody_blocked() {
 #[test]
 fn only_what_is_asked_about_counts() {
     let scope = Scope { guards: ["d/g".to_owned()].into(), nodes: ["n2".to_owned()].into() };
-    let mut question = Question::new(scope, Attribution::Weak, s(10.0), vec![blocked("n1", 1.0), blocked("n2", 1.0)]);
+    let mut question = Question::new(scope, None, s(10.0), vec![blocked("n1", 1.0), blocked("n2", 1.0)]);
     let other = ToldRow { spot: Spot { guard: "d/other".into(), node: "n2".into() }, ..blocked("n2", 1.0) };
     question.hear(s(30.0), vec![row("n1", 1.0, vec![target(Verdict::Breached, "answered")]), blocked("n2", 1.0), other]);
     assert_eq!(standings(&question), ["n2 fresh blocked"]);
@@ -211,7 +219,7 @@ fn a_guard_or_a_named_node_of_which_nobody_owes_an_answer_is_named() {
         with(ToldCoverage::Excluded, ToldRow { spot: Spot { guard: "d/h".into(), node: "n1".into() }, ..row("n1", 1.0, vec![]) });
     let scope = Scope { nodes: ["n1".to_owned(), "n2".to_owned()].into(), ..Scope::default() };
     let first = vec![blocked("n1", 1.0), elsewhere, with(ToldCoverage::Grace, row("n2", 1.0, vec![]))];
-    let question = Question::new(scope, Attribution::Weak, s(10.0), first);
+    let question = Question::new(scope, None, s(10.0), first);
     assert_eq!(question.nobody(), ["guard d/h", "node n2"]);
 }
 
@@ -230,7 +238,7 @@ fn a_guard_or_a_named_node_of_which_nobody_is_left_is_not_proved() {
     let outcome = guards.outcome();
     assert_eq!((outcome.exit_status(), outcome.nobody), (3, vec!["guard d/h".to_owned()]));
     let scope = Scope { nodes: ["n1", "n2"].map(str::to_owned).into(), ..Scope::default() };
-    let mut nodes = Question::new(scope, Attribution::Weak, s(10.0), vec![blocked("n1", 3.0), blocked("n2", 3.0)]);
+    let mut nodes = Question::new(scope, None, s(10.0), vec![blocked("n1", 3.0), blocked("n2", 3.0)]);
     nodes.hear(s(30.0), vec![blocked("n1", 1.0)]);
     assert_eq!((nodes.outcome().exit_status(), nodes.outcome().nobody), (3, vec!["node n2".to_owned()]));
 }
@@ -280,4 +288,11 @@ fn an_answer_speaks_of_every_target_that_was_asked_about() {
     assert_eq!(standings(&question), ["n1 late inconclusive"]);
     question.hear(s(40.0), vec![two(1.0)]);
     assert_eq!(standings(&question), ["n1 fresh blocked"]);
+}
+
+#[test]
+fn a_proof_that_is_held_from_an_earlier_round_answers_no_question() {
+    let held = ToldTarget { held: true, ..target(Verdict::Blocked, "silence") };
+    assert_eq!(of_target(Answered::Fresh, &held, None), (Verdict::Inconclusive, "unproved"));
+    assert_eq!(of_target(Answered::Fresh, &target(Verdict::Blocked, "silence"), None), (Verdict::Blocked, "silence"));
 }
