@@ -1,4 +1,4 @@
-//! `guardprobe check`: one round, here, now.
+//! `guardprobe check`: here, now: one pass, and a second one where it would say silence.
 #![expect(clippy::disallowed_methods, reason = "a round begins and ends at the edge")]
 use crate::probe::pod::{self, Pod};
 use crate::probe::round::Prober;
@@ -6,9 +6,10 @@ use crate::process::{runtime, terminal};
 use crate::speaker::Speaker;
 use crate::{settings, show};
 use clap::{Args, ValueEnum};
-use guardprobe_core::judge::{self, finding, history::Histories};
+use guardprobe_core::judge::finding::{self, Judged};
+use guardprobe_core::judge::{self, history::Histories};
 use guardprobe_core::model::config::{Config, Target};
-use guardprobe_core::model::finding::{Attribution, Verdict};
+use guardprobe_core::model::finding::{Attribution, Finding, Verdict};
 use guardprobe_core::model::moment::Moment;
 use guardprobe_core::model::names;
 use guardprobe_core::model::report::{Report, Role, TargetReport};
@@ -112,27 +113,67 @@ fn configuration(args: &CheckArgs, pod: &Pod) -> Result<Config, String> {
     Ok(config)
 }
 
-/// Probes and judges: once, or until everything is blocked or the time is up.
+/// Probes and judges: in one pass, or two where the first would say silence; or until everything is blocked or the time is up.
 fn rounds(config: &Config, pod: Pod, wait: Option<Duration>) -> std::io::Result<Report> {
     let runtime = runtime::single()?;
     let prober = Prober::new(config.clone(), pod.clone());
     let waiting = Waiting::begin(config);
     let begun = Instant::now();
-    runtime.block_on(async {
+    let report = runtime.block_on(async {
+        let mut warned = false;
+        let mut before: Option<Pass> = None;
         loop {
-            let (start, started) = (Instant::now(), Timestamp::now());
-            let round = prober.round(&|_| {}).await;
-            let began = Moment { wall: started, up: Duration::ZERO };
-            let report = report(config, &pod, &round, began, began.after(start.elapsed()));
+            let began = Moment { wall: Timestamp::now(), up: begun.elapsed() };
+            prober.begin_pass(before.is_some());
+            let round = if warned { prober.round(&|_| {}).await } else { first_round(&prober, &waiting).await };
+            warned = true;
+            let pass = Pass { round, began, ended: began.after(begun.elapsed() - began.up) };
+            let report = report(config, &pod, before.as_ref(), &pass);
+            if before.is_none() && says_silence(&judged(config, &pass)) {
+                before = Some(pass);
+                continue;
+            }
             let left = wait.map_or(Duration::ZERO, |wait| wait.saturating_sub(begun.elapsed()));
             if report.verdict == Verdict::Blocked || left.is_zero() {
-                return Ok(report);
+                return report;
             }
+            before = None;
             waiting.clear();
             tracing::info!("not blocked yet, {:.0} s left: {}", left.as_secs_f64(), standing(&report));
             tokio::time::sleep(names::CHECK_PAUSE.min(left)).await;
         }
-    })
+    });
+    // A file on a disk that does not answer may still be on its way: nobody waits for it.
+    runtime.shutdown_background();
+    Ok(report)
+}
+
+/// One pass over all targets and controls.
+struct Pass {
+    round: Round,
+    began: Moment,
+    ended: Moment,
+}
+
+/// The first pass, with the warnings about the configuration that belong before any result.
+async fn first_round(prober: &Prober, waiting: &Waiting) -> Round {
+    let (round, files, controls) =
+        tokio::join!(prober.round(&|_| {}), prober.unusable_files(), prober.connecting_negative_controls());
+    let warnings: Vec<String> = files.into_iter().chain(controls).collect();
+    if !warnings.is_empty() {
+        waiting.clear();
+    }
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    round
+}
+
+/// What one pass alone says of each target.
+fn judged(config: &Config, pass: &Pass) -> Vec<Judged> {
+    pass.round.targets.iter().map(|target| finding::judge(target, &pass.round.controls, config.proof)).collect()
+}
+
+fn says_silence(judged: &[Judged]) -> bool {
+    judged.iter().any(|judged| judged.finding == Finding::Blocked(Attribution::Silence))
 }
 
 /// How each target stands, in one line.
@@ -167,17 +208,27 @@ impl Drop for Waiting {
     }
 }
 
-/// The report of a single round: a history that begins and ends with it.
-fn report(config: &Config, pod: &Pod, round: &Round, began: Moment, ended: Moment) -> Report {
+/// The report of the newest pass, and of the one before it where that was made to confirm silence: a history of just these.
+fn report(config: &Config, pod: &Pod, before: Option<&Pass>, newest: &Pass) -> Report {
     let speaker = Speaker::new(config, pod, Role::Agent);
     let names = config.targets.iter().map(|target| target.name.clone());
-    let mut histories = Histories::new(&speaker.boot, began, config.interval, names);
-    for (index, target) in round.targets.iter().enumerate() {
-        let judged = finding::judge(target, &round.controls, config.proof);
-        histories.finished(index, began, ended, target, &judged);
+    let first = before.unwrap_or(newest);
+    let mut histories = Histories::new(&speaker.boot, first.began, config.interval, names);
+    let earlier = before.map(|pass| (pass, judged(config, pass)));
+    for (index, target) in newest.round.targets.iter().enumerate() {
+        let mut found = finding::judge(target, &newest.round.controls, config.proof);
+        if let Some((pass, judged)) = &earlier {
+            // Of the first pass only a breach stays, and what keeps silence from being confirmed.
+            let earlier = &judged[index];
+            if earlier.finding.verdict() == Verdict::Breached {
+                histories.finished(index, pass.began, pass.ended, &pass.round.targets[index], earlier);
+            }
+            found = finding::confirm(earlier, found);
+        }
+        histories.finished(index, newest.began, newest.ended, target, &found);
     }
-    let head = speaker.head(1, (began.wall, ended.wall), round.endpoints_revision.clone());
-    judge::report::agent(head, &histories, round)
+    let head = speaker.head(1, (first.began.wall, newest.ended.wall), newest.round.endpoints_revision.clone());
+    judge::report::agent(head, &histories, &newest.round)
 }
 
 fn print(report: &Report, output: Output) -> std::io::Result<()> {

@@ -1,9 +1,9 @@
 //! The configuration in force: the file, else what is built in.
+use crate::probe::files;
 use crate::probe::pod::Pod;
 use guardprobe_core::model::config::Config;
 use guardprobe_core::model::names;
 use guardprobe_core::parse::config as parse;
-use std::io::Read;
 use std::path::Path;
 
 /// Reads the configuration file; without one there is what every pod finds around itself.
@@ -23,9 +23,5 @@ fn from_file(path: &Path, namespace: &str) -> Result<Config, String> {
 /// # Errors
 /// The file, and why it cannot be read.
 pub fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: std::io::Error| format!("{}: cannot be read: {error}", path.display());
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(names::CONFIG_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
+    files::read_regular(path, names::CONFIG_MAX_BYTES).map_err(|error| format!("{}: cannot be read: {error}", path.display()))
 }

@@ -68,9 +68,9 @@ pub struct VerifyArgs {
     /// Only this node; may be given again.
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     pub node: Vec<String>,
-    /// The least attribution accepted as blocked: weak, silence, rejected or witnessed. The reporter may ask for more by itself.
-    #[arg(long, value_name = "LEVEL", default_value = "weak", env = "GUARDPROBE_PROOF")]
-    pub proof: Attribution,
+    /// The least attribution accepted as blocked, of every target: weak, silence, rejected or witnessed. The reporter's own where it is left out; it can only ask for more than that.
+    #[arg(long, value_name = "LEVEL", env = "GUARDPROBE_PROOF")]
+    pub proof: Option<Attribution>,
     /// How long to wait for the last node to answer, and to prove something, such as 5m.
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse::duration_flag)]
     pub wait: Duration,

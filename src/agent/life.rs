@@ -1,8 +1,10 @@
 //! The life of an agent: the startup window, then round after round with sentinels between.
 use super::record::Record;
 use crate::probe::lone::Door;
+use crate::probe::pod::PodNetwork;
 use crate::probe::round::Prober;
 use crate::process::clock::Clock;
+use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use guardprobe_core::judge::startup::Startup;
 use guardprobe_core::model::config::Config;
@@ -11,8 +13,9 @@ use guardprobe_core::model::names;
 use guardprobe_core::model::observation::Observation;
 use guardprobe_core::model::report::Role;
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
@@ -34,8 +37,12 @@ struct Tried {
 }
 
 impl Life<'_> {
-    /// Never ends.
+    /// Never ends. What there is to warn of is looked up beside the probes, and holds none of them up.
     pub(super) async fn live(&self) -> ! {
+        join(self.warn_of_configuration(), self.probe()).await.1
+    }
+
+    async fn probe(&self) -> ! {
         if self.role == Role::Agent {
             self.startup().await;
         }
@@ -50,6 +57,12 @@ impl Life<'_> {
                 due += self.config.interval;
             }
         }
+    }
+
+    /// Tells at start what would otherwise only show when something is open.
+    async fn warn_of_configuration(&self) {
+        let (files, controls) = tokio::join!(self.prober.unusable_files(), self.prober.connecting_negative_controls());
+        files.into_iter().chain(controls).for_each(|warning| tracing::warn!("{warning}"));
     }
 
     /// One round, told of as soon as something connects.
@@ -72,7 +85,9 @@ impl Life<'_> {
     }
 
     async fn sentinels(&self, period: Duration, due: Duration) -> bool {
-        let doors: Vec<Door> = self.prober.doors().into_iter().filter(|door| self.record.was_shut(door.target)).collect();
+        let network = &PodNetwork::look();
+        let all = self.prober.doors(network).into_iter();
+        let mut doors: VecDeque<Door> = all.filter(|door| self.record.was_shut(door.target)).collect();
         let mut end = pin!(sleep_until(self.clock.at(due)));
         let mut on_schedule = true;
         let (mut out, mut away) = (FuturesUnordered::new(), HashSet::new());
@@ -95,9 +110,16 @@ impl Life<'_> {
                     let now = self.clock.at(self.clock.now().up);
                     tick = now + period;
                     let deadline = now + period.min(names::SENTINEL_BUDGET_MAX);
-                    for door in &doors {
-                        if away.len() < names::TRIES_MAX && away.insert(*door) {
-                            out.push(async move { (*door, self.prober.knock(*door, deadline).await) });
+                    // Where there are more than may be on their way at once, those that were left out come first at the next tick.
+                    for _ in 0..doors.len() {
+                        let Some(door) = doors.pop_front() else { break };
+                        if away.len() >= names::TRIES_MAX {
+                            doors.push_front(door);
+                            break;
+                        }
+                        doors.push_back(door);
+                        if away.insert(door) {
+                            out.push(async move { (door, self.prober.knock(network, door, deadline).await) });
                         }
                     }
                 },
@@ -108,10 +130,12 @@ impl Life<'_> {
     /// Tries all doors again and again until the rules of this pod can be taken to be in place, or the window ends.
     async fn startup(&self) {
         let startup = RefCell::new(Startup::new(self.config.targets.len()));
+        self.prober.read_files().await;
         let settled = timeout(self.config.startup, async {
             tokio::select! {
                 () = self.startup_tries(&startup) => {}
                 () = self.startup_controls(&startup) => {}
+                () = self.startup_files() => {}
             }
         });
         let settled = settled.await.is_ok();
@@ -119,6 +143,14 @@ impl Life<'_> {
         self.record.startup_over(|target| startup.open(target));
         let seconds = self.clock.now().up.as_secs_f64();
         tracing::info!(seconds, settled, "the startup window is over");
+    }
+
+    /// Reads the endpoints files again and again: the kubelet may bring them after the pod has started. Never ends.
+    async fn startup_files(&self) {
+        loop {
+            sleep(names::STARTUP_CONTROL_PERIOD).await;
+            self.prober.read_files().await;
+        }
     }
 
     /// Ends when the window may.
@@ -129,9 +161,11 @@ impl Life<'_> {
         let mut newest: HashMap<Door, Duration> = HashMap::new();
         loop {
             tokio::select! {
-                _ = tick.tick() => for door in self.startup_doors(&mut startup.borrow_mut(), &mut newest) {
-                    if out.len() < names::TRIES_MAX {
-                        out.push(self.startup_try(door));
+                _ = tick.tick() => {
+                    let network = Rc::new(PodNetwork::look());
+                    let room = names::TRIES_MAX.saturating_sub(out.len());
+                    for door in self.startup_doors(&network, &mut startup.borrow_mut(), &mut newest, room) {
+                        out.push(self.startup_try(Rc::clone(&network), door));
                     }
                 },
                 Some(tried) = out.next() => if self.startup_tried(&tried, &mut startup.borrow_mut()) {
@@ -141,9 +175,15 @@ impl Life<'_> {
         }
     }
 
-    /// The doors whose turn it is: all of them, but those that have connected once a second.
-    fn startup_doors(&self, startup: &mut Startup, newest: &mut HashMap<Door, Duration>) -> Vec<Door> {
-        let (doors, now) = (self.prober.doors(), self.clock.now().up);
+    /// The doors whose turn it is, at most `room`: those first that have waited longest, and those that have connected once a second.
+    fn startup_doors(
+        &self,
+        network: &PodNetwork,
+        startup: &mut Startup,
+        newest: &mut HashMap<Door, Duration>,
+        room: usize,
+    ) -> Vec<Door> {
+        let (doors, now) = (self.prober.doors(network), self.clock.now().up);
         for target in 0..self.config.targets.len() {
             let addresses: Vec<_> = doors.iter().filter(|door| door.target == target).map(|door| door.address).collect();
             startup.list(target, &addresses);
@@ -153,14 +193,16 @@ impl Life<'_> {
             !startup.has_connected(door.target, door.address)
                 || newest.get(door).is_none_or(|tried| now.saturating_sub(*tried) >= names::STARTUP_PERIOD_OPEN)
         };
-        let turn: Vec<Door> = doors.into_iter().filter(|door| rested(door, newest)).collect();
+        let mut turn: Vec<Door> = doors.into_iter().filter(|door| rested(door, newest)).collect();
+        turn.sort_by_key(|door| newest.get(door).copied());
+        turn.truncate(room);
         newest.extend(turn.iter().map(|door| (*door, now)));
         turn
     }
 
-    async fn startup_try(&self, door: Door) -> Tried {
+    async fn startup_try(&self, network: Rc<PodNetwork>, door: Door) -> Tried {
         let began = self.clock.now();
-        let (seen, intercepted) = self.prober.knock_twice(door, names::STARTUP_TRY).await;
+        let (seen, intercepted) = self.prober.knock_twice(&network, door, names::STARTUP_TRY).await;
         Tried { door, began, seen, intercepted }
     }
 
@@ -172,12 +214,12 @@ impl Life<'_> {
         startup.settled()
     }
 
-    /// Asks the must-reach controls until one holds.
+    /// Asks the must-reach controls until one is firm.
     async fn startup_controls(&self, startup: &RefCell<Startup>) {
         loop {
-            let asked = self.clock.now().up;
-            if self.prober.any_control_holds().await {
-                startup.borrow_mut().control_held(asked);
+            if self.prober.any_control_is_firm().await {
+                // Only tries that begin after the answer count: those before may have been sent while the pod had no network.
+                startup.borrow_mut().control_firm(self.clock.now().up);
                 std::future::pending::<()>().await;
             }
             sleep(names::STARTUP_CONTROL_PERIOD).await;

@@ -71,7 +71,7 @@ struct Known {
 impl Record {
     /// Nothing known yet. `blank` is a round of nothing.
     pub(super) fn new(config: &Config, speaker: Speaker, clock: Clock, blank: Round, longest_round: Duration) -> Self {
-        let (began, vouched) = (clock.now(), config.interval + config.timeout);
+        let (began, vouched) = (clock.now(), report::vouched(config.interval, longest_round));
         let names = config.targets.iter().map(|target| target.name.clone());
         let histories = Histories::new(&speaker.boot, began, vouched, names);
         let tally = Tally { targets: vec![TargetTally::default(); config.targets.len()], rounds: 0 };
@@ -129,7 +129,7 @@ impl Record {
         }
         known.tally.rounds += 1;
         (known.round, known.span) = (round, (began, now));
-        self.publish(told);
+        self.publish_round(told, known.tally.rounds == 1);
     }
 
     /// True when the newest round saw no connection to that target: only then do sentinels go there.
@@ -176,10 +176,15 @@ impl Record {
 
     /// A new number, and a line for each transition.
     fn publish(&self, told: impl IntoIterator<Item = Transition>) {
+        self.publish_round(told, false);
+    }
+
+    /// The same of a round that ended. The first one is news of itself: whoever waits has heard of nothing but that there is none yet.
+    fn publish_round(&self, told: impl IntoIterator<Item = Transition>, first: bool) {
         let mut told = told.into_iter().peekable();
         self.news.send_modify(|news| {
             news.number += 1;
-            if told.peek().is_some() {
+            if first || told.peek().is_some() {
                 news.changed = news.number;
             }
         });
@@ -214,8 +219,8 @@ impl Record {
     /// The metrics, as they are now.
     pub(super) fn metrics(&self) -> String {
         let (known, mut page) = (self.known(), self.page.lock().unwrap_or_else(PoisonError::into_inner));
-        let fresh = self.age(&known) <= self.vouched;
-        let state = State { head: &self.head(&known), tally: &known.tally, round: &known.round, fresh };
+        let (age, vouched) = (self.age(&known), self.vouched);
+        let state = State { head: &self.head(&known), tally: &known.tally, round: &known.round, age, vouched };
         match self.speaker.role {
             Role::Agent => page.agent(&state, &known.histories, self.clock.now().up).to_owned(),
             Role::Witness => page.witness(&state).to_owned(),

@@ -3,7 +3,7 @@
 //! All tables are of the family `inet`, which sees IPv4 and IPv6. A rule is a list of words: each loads something of the packet
 //! into a register, compares it, or does something; the first comparison that fails ends the rule. Attribute numbers are those of
 //! linux/netfilter/nf_tables.h, given as (name, number) at the place of use.
-use super::net::octets;
+use super::net::{Net, octets};
 use super::netlink::{Attrs, Message, Socket};
 use nix::libc;
 use std::io;
@@ -29,6 +29,10 @@ pub(super) enum Hook {
     Forward,
     /// As above, but before everybody else.
     ForwardFirst,
+    /// On its way to this host's own processes.
+    Input,
+    /// On its way out of this host's own processes.
+    Output,
 }
 
 /// What a rejection looks like to the one who knocked.
@@ -81,6 +85,8 @@ impl Table {
             Hook::TranslateOut => ("nat", libc::NF_INET_LOCAL_OUT, -100),
             Hook::Forward => ("filter", libc::NF_INET_FORWARD, 0),
             Hook::ForwardFirst => ("filter", libc::NF_INET_FORWARD, -10),
+            Hook::Input => ("filter", libc::NF_INET_LOCAL_IN, 0),
+            Hook::Output => ("filter", libc::NF_INET_LOCAL_OUT, 0),
         };
         let place = Attrs::new().big(1, number as u32).big(2, priority as u32); // HOOKNUM, PRIORITY
         let attrs = Attrs::new().text(1, self.name).text(3, chain).nest(4, place).text(7, kind); // TABLE, NAME, HOOK, TYPE
@@ -207,6 +213,15 @@ impl Rule {
         let rule = self.family(ip.is_ipv6());
         let offset = destination(ip.is_ipv6());
         rule.load(libc::NFT_PAYLOAD_NETWORK_HEADER, offset, bytes.len() as u32, COMPARE).is(&bytes)
+    }
+
+    /// Packets to that IPv4 network only; its prefix is whole bytes.
+    pub(super) fn within_ipv4(self, (ip, prefix): Net) -> Self {
+        let bytes = usize::from(prefix / 8);
+        let mask: Vec<u8> = (0..4).map(|n| if n < bytes { 255 } else { 0 }).collect();
+        let network: Vec<u8> = octets(ip).into_iter().zip(&mask).map(|(byte, mask)| byte & mask).collect();
+        let rule = self.family(false).load(libc::NFT_PAYLOAD_NETWORK_HEADER, destination(false), 4, COMPARE);
+        rule.masked(&mask).is(&network)
     }
 
     /// TCP only.

@@ -104,6 +104,9 @@ fn start_reporter(hub: &Ns, listed: &str) -> io::Result<Child> {
     let dress = Dress {
         node: "lab-reporter".to_owned(),
         nameservers: Vec::new(),
+        odd_comment: false,
+        api: plan::CLUSTER_IP,
+        reporter: None,
         ca: String::new(),
         endpoints: None,
         config: Some(REPORTER.to_owned()),

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// How many situations are judged at the same time: each mostly waits.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 /// What the story's agent is told. Its rounds are closer together than usual, so that nobody has to wait for the end of a breach.
 const CONFIG: &str = "interval: 3s\ntargets: [{name: imds, kind: imds}, {name: kube-api, kind: kube-api}]\n";

@@ -60,7 +60,20 @@ pub(super) const DNS_SERVER: [SocketAddr; 2] =
 /// A resolver on the node itself, as NodeLocal DNSCache has it.
 pub(super) const NODE_LOCAL_DNS: SocketAddr = SocketAddr::new(v4(169, 254, 20, 10), 53);
 
-/// A dozen doors of some other service: 10.90.1.1 to 10.90.1.12, port 8200.
+/// The reporter's Service, and two reporters behind it.
+pub(super) const REPORTER_SERVICE: SocketAddr = SocketAddr::new(v4(10, 96, 0, 20), 9798);
+pub(super) const REPORTERS: [SocketAddr; 2] =
+    [SocketAddr::new(v4(10, 90, 0, 20), 9798), SocketAddr::new(v4(10, 90, 0, 21), 9798)];
+/// A Service by name, `vault.default.svc.cluster.local`, port 8200.
+pub(super) const VAULT_SERVICE: SocketAddr = SocketAddr::new(v4(10, 96, 0, 80), MANY_PORT);
+/// The API's Service address of a cluster whose range of Services looks public, as GKE's does.
+pub(super) const PUBLIC_CLUSTER_IP: SocketAddr = SocketAddr::new(v4(34, 118, 224, 1), 443);
+/// A name server that is dead: its address lives, and nothing listens or answers there.
+pub(super) const DEAD_DNS: IpAddr = v4(10, 99, 0, 53);
+/// Where a name server in the pod listens, for a mesh that answers DNS itself.
+pub(super) const POD_DNS_PORT: u16 = 15053;
+
+/// A dozen addresses of some other service: 10.90.1.1 to 10.90.1.12, port 8200.
 pub(super) const MANY_PORT: u16 = 8200;
 pub(super) fn many() -> impl Iterator<Item = SocketAddr> {
     (1..=12).map(|last| SocketAddr::new(v4(10, 90, 1, last), MANY_PORT))

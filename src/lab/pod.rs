@@ -1,5 +1,4 @@
 //! The pod: what the kubelet puts into one, and the real program in it.
-use super::plan;
 use super::setup::EndpointsFile;
 use guardprobe_core::model::names;
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +18,12 @@ pub(super) struct Dress {
     /// The name of its node, and its own.
     pub(super) node: String,
     pub(super) nameservers: Vec<IpAddr>,
+    /// A byte that is no UTF-8 in a comment of resolv.conf.
+    pub(super) odd_comment: bool,
+    /// `KUBERNETES_SERVICE_HOST` and its port.
+    pub(super) api: SocketAddr,
+    /// `GUARDPROBE_REPORTER_ADDRESS`.
+    pub(super) reporter: Option<SocketAddr>,
     /// The cluster's CA, PEM.
     pub(super) ca: String,
     /// The text of endpoints.json.
@@ -46,7 +51,8 @@ fn wear(dress: &Dress) -> io::Result<Command> {
     mount(Some("tmpfs"), "/etc", Some("tmpfs"), MsFlags::empty(), none)?;
     let servers: String = dress.nameservers.iter().map(|ip| format!("nameserver {ip}\n")).collect();
     let search = "search default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n";
-    fs::write("/etc/resolv.conf", servers + search)?;
+    let comment: &[u8] = if dress.odd_comment { b"# caf\xe9\n" } else { b"" };
+    fs::write("/etc/resolv.conf", [comment, servers.as_bytes(), search.as_bytes()].concat())?;
     fs::write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
     fs::create_dir_all("/etc/guardprobe/ca")?;
     fs::create_dir_all("/etc/guardprobe/endpoints")?;
@@ -57,8 +63,9 @@ fn wear(dress: &Dress) -> io::Result<Command> {
     let mut program = Command::new("/proc/self/exe");
     program.env_clear().args(&dress.args);
     program.envs(std::env::var_os(names::FORBIDDEN_NETNS).map(|outside| (names::FORBIDDEN_NETNS, outside)));
-    program.env("KUBERNETES_SERVICE_HOST", plan::CLUSTER_IP.ip().to_string());
-    program.env("KUBERNETES_SERVICE_PORT", plan::CLUSTER_IP.port().to_string());
+    program.env("KUBERNETES_SERVICE_HOST", dress.api.ip().to_string());
+    program.env("KUBERNETES_SERVICE_PORT", dress.api.port().to_string());
+    program.envs(dress.reporter.map(|at| ("GUARDPROBE_REPORTER_ADDRESS", at.to_string())));
     program.env("GUARDPROBE_NODE", &dress.node).env("GUARDPROBE_POD", &dress.node);
     if let Some(config) = &dress.config {
         fs::write("/etc/guardprobe/guardprobe.yaml", config)?;

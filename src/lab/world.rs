@@ -1,9 +1,10 @@
 //! A little world: pod, node and vpc, each a network namespace, wired and populated.
 #![expect(clippy::disallowed_methods, reason = "the lab is an edge: its files carry the time")]
+use super::filter::{Answer, Hook};
 use super::net::{Net, Ns, Way, everything, only};
 use super::pod::{self, Dress};
-use super::setup::{Guard, Ipv6, Setup};
-use super::standin::{Ready, Service};
+use super::setup::{DnsInPod, Guard, Ipv6, Setup};
+use super::standin::{DnsAnswers, Ready, Service};
 use super::{node, plan, role};
 use guardprobe_core::model::report::Report;
 use std::collections::BTreeSet;
@@ -62,6 +63,13 @@ impl World {
         if let Some(proxy) = &setup.pod.proxy {
             node::load_proxy(proxy, &mut pod.filter)?;
         }
+        if let Some(dns) = &setup.pod.dns_in_pod {
+            node::load_dns_in_pod(dns, &mut pod.filter)?;
+        }
+        node::load_own_rejections(Hook::Output, Answer::Icmp { v4: 13, v6: 1 }, &setup.pod.rejects, &mut pod.filter)?;
+        if let Some((answer, addresses)) = &setup.vpc_rejects {
+            node::load_own_rejections(Hook::Input, *answer, addresses, &mut vpc.filter)?;
+        }
         let _taken_port = take_port(&setup, &pod)?;
         Ok(World { name: name.to_owned(), setup, pod, node, vpc, standins, ready, _taken_port })
     }
@@ -99,6 +107,9 @@ impl World {
         let dress = Dress {
             node: self.name.clone(),
             nameservers: self.setup.pod.nameservers.clone(),
+            odd_comment: self.setup.pod.odd_comment,
+            api: self.setup.pod.api,
+            reporter: self.setup.pod.reporter,
             ca: self.ready.ca.clone(),
             endpoints: pod::endpoints_text(&self.setup.pod.endpoints, jiff::Timestamp::now()),
             config: config.map(str::to_owned),
@@ -146,8 +157,8 @@ fn wire(setup: &Setup, vpc: &mut Ns, node: &mut Ns, pod: &mut Ns) -> io::Result<
         vpc.route(everything(back), Way::Via(back))?;
     }
     setup.node.routes.iter().try_for_each(|(to, way)| node.route(*to, *way))?;
-    if setup.node.local_dns {
-        node.address("lo", only(plan::NODE_LOCAL_DNS.ip()))?;
+    for at in setup.node.local_dns.iter().flat_map(|(at, _)| at) {
+        node.address("lo", only(at.ip()))?;
     }
     wire_pod(setup, pod)
 }
@@ -162,7 +173,7 @@ fn wire_pod(setup: &Setup, pod: &mut Ns) -> io::Result<()> {
     let has = |ip: IpAddr| if ip.is_ipv4() { setup.pod.ipv4 } else { setup.pod.ipv6 == Ipv6::On };
     for (own, gateway) in plan::POD.into_iter().zip(plan::NODE_TO_POD).filter(|(own, _)| has(*own)) {
         pod.address("eth0", beside_others(own))?;
-        if setup.pod.default_route {
+        if setup.pod.default_route && !(own.is_ipv6() && setup.pod.no_ipv6_route) {
             pod.route(everything(gateway), Way::Via(gateway))?;
         }
     }
@@ -180,15 +191,19 @@ fn beside_others(ip: IpAddr) -> Net {
 
 /// Every address of the vpc lives, whether or not anything listens there.
 fn live(vpc: &mut Ns) -> io::Result<()> {
-    let sockets =
-        plan::ENDPOINTS.into_iter().chain([plan::NEW_ENDPOINT, plan::ENDPOINT_V6]).chain(plan::DNS_SERVER).chain(plan::many());
+    let sockets = plan::REPORTERS
+        .into_iter()
+        .chain(plan::ENDPOINTS)
+        .chain([plan::NEW_ENDPOINT, plan::ENDPOINT_V6])
+        .chain(plan::DNS_SERVER)
+        .chain(plan::many());
     let all: BTreeSet<IpAddr> = sockets.map(|at| at.ip()).chain(plan::IMDS).collect();
     all.into_iter().try_for_each(|ip| vpc.address("lo", only(ip)))
 }
 
 /// What listens on the node itself.
 fn beside(setup: &Setup) -> Vec<Service> {
-    let dns = setup.node.local_dns.then(|| Service::Dns { at: vec![plan::NODE_LOCAL_DNS] });
+    let dns = setup.node.local_dns.clone().map(|(at, answers)| Service::Dns { at, answers });
     let swallow = setup.node.swallows_tcp.then(|| Service::Mute { at: vec![anywhere()] });
     dns.into_iter().chain(swallow).collect()
 }
@@ -199,7 +214,13 @@ fn proxies(setup: &Setup) -> Vec<Service> {
         true => Service::Proxy { at: vec![anywhere()] },
         false => Service::Mute { at: vec![anywhere()] },
     };
-    setup.pod.proxy.iter().map(proxy).collect()
+    let dns = setup.pod.dns_in_pod.as_ref().map(|dns| {
+        let port = if matches!(dns, DnsInPod::Named) { 53 } else { plan::POD_DNS_PORT };
+        // One listener for each address, so that answers over UDP come from where the question went.
+        let loopback = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
+        Service::Dns { at: loopback.map(|ip| SocketAddr::new(ip, port)).to_vec(), answers: DnsAnswers::Known }
+    });
+    setup.pod.proxy.iter().map(proxy).chain(dns).collect()
 }
 
 fn anywhere() -> SocketAddr {

@@ -1,21 +1,23 @@
 //! Where a target lives in this round: literals, the pod's environment, names looked up now, the endpoints file.
 #![expect(clippy::disallowed_methods, reason = "the age of a file is told here, at the edge")]
+use super::files;
 use super::pod::Pod;
 use futures_util::future::join_all;
 use guardprobe_core::model::address::HostPort;
 use guardprobe_core::model::config::{Control, Kind, Target};
 use guardprobe_core::model::names;
 use guardprobe_core::model::observation::Source;
-use guardprobe_core::parse::{endpoints, resolv};
+use guardprobe_core::parse::endpoints::{self, Endpoints};
+use guardprobe_core::parse::resolv;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::system_conf::parse_resolv_conf;
-use std::io::Read;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -52,6 +54,8 @@ pub(super) struct Located {
     pub(super) stale: Option<String>,
     /// The revision of the endpoints file.
     pub(super) revision: Option<String>,
+    /// The addresses in that file.
+    pub(super) endpoints: Vec<SocketAddr>,
 }
 
 impl Located {
@@ -70,6 +74,13 @@ impl Located {
         self.addresses.iter().any(|known| known.socket == socket && known.service)
     }
 
+    /// The addresses of the API's own Service: of the environment, or of its name.
+    pub(super) fn api_service(&self) -> impl Iterator<Item = SocketAddr> {
+        let of_api =
+            |address: &&Address| address.source == Source::Env || address.host.as_deref() == Some(names::API_SERVER_NAME);
+        self.addresses.iter().filter(|address| address.service).filter(of_api).map(|address| address.socket)
+    }
+
     /// Adds an address unless it is there already; that it is a Service's stays known either way.
     fn add(&mut self, address: Address) {
         match self.addresses.iter_mut().find(|known| known.socket == address.socket) {
@@ -83,15 +94,19 @@ impl Located {
 #[derive(Debug)]
 pub(super) struct Locator {
     pod: Pod,
+    cluster_domain: String,
     resolver: Result<TokioResolver, String>,
     budget: Duration,
+    /// What the endpoints files said when they were read last.
+    endpoints: RefCell<HashMap<PathBuf, Result<Endpoints, String>>>,
 }
 
 impl Locator {
     /// `budget` is how long all names of one target together may take.
     pub(super) fn new(pod: Pod, budget: Duration) -> Self {
         let resolver = resolver(&pod.resolv_conf).map_err(|error| error.to_string());
-        Locator { pod, resolver, budget }
+        let cluster_domain = resolv::cluster_domain(&pod.resolv_conf).unwrap_or_else(|| "cluster.local".to_owned());
+        Locator { pod, cluster_domain, resolver, budget, endpoints: RefCell::default() }
     }
 
     /// Where a target lives, as far as that is known without asking anybody: these need not wait for a resolver.
@@ -109,12 +124,29 @@ impl Locator {
         }
         let literal = target.addresses.iter().chain(&target.public_endpoint).filter_map(HostPort::socket);
         literal.for_each(|socket| found.add(Address::new(socket, Source::Literal)));
-        let mounted = || self.pod.endpoints_file().filter(|_| built_in && target.kind == Kind::KubeApi);
-        if let Some(path) = target.endpoints_file.clone().or_else(mounted) {
-            from_file(&path, &mut found);
+        if let Some(path) = self.endpoints_path(target) {
+            add_endpoints(self.endpoints.borrow().get(&path).cloned(), &mut found);
         }
-        self.mark_service(&mut found);
+        self.mark_service(&mut found, |ip, service| ip.to_canonical() == service.to_canonical());
         found
+    }
+
+    /// The endpoints file of a target: the configured one, else the one that is mounted.
+    fn endpoints_path(&self, target: &Target) -> Option<PathBuf> {
+        let mounted = || self.pod.endpoints_file().filter(|_| target.addresses.is_empty() && target.kind == Kind::KubeApi);
+        target.endpoints_file.clone().or_else(mounted)
+    }
+
+    /// True when an endpoints file was read and names addresses.
+    pub(super) fn knows_endpoints(&self) -> bool {
+        self.endpoints.borrow().values().any(Result::is_ok)
+    }
+
+    /// Reads the endpoints files of these targets anew.
+    pub(super) async fn read_files(&self, targets: &[Target]) {
+        let paths: BTreeSet<PathBuf> = targets.iter().filter_map(|target| self.endpoints_path(target)).collect();
+        let read = join_all(paths.into_iter().map(|path| async move { (read_endpoints(&path).await, path) })).await;
+        self.endpoints.borrow_mut().extend(read.into_iter().map(|(read, path)| (path, read)));
     }
 
     /// Where the names of a target lead now.
@@ -125,7 +157,7 @@ impl Locator {
             self.named(self.api_host_name().iter(), &mut found).await;
         }
         self.named(target.addresses.iter().chain(&target.public_endpoint), &mut found).await;
-        self.mark_service(&mut found);
+        self.mark_service(&mut found, |ip, service| ip.to_canonical() == service.to_canonical());
         found
     }
 
@@ -135,6 +167,8 @@ impl Locator {
         let literal = control.addresses.iter().filter_map(HostPort::socket);
         literal.for_each(|socket| found.add(Address::new(socket, Source::Literal)));
         self.named(control.addresses.iter(), &mut found).await;
+        // A range of Services holds nothing else, and is no smaller than that: the cluster's DNS is beside its API.
+        self.mark_service(&mut found, is_beside);
         found
     }
 
@@ -147,10 +181,17 @@ impl Locator {
             match sockets {
                 Err(why) => found.unresolved.push(format!("{host}:{port} ({why})")),
                 Ok(sockets) => sockets.into_iter().for_each(|socket| {
-                    found.add(Address { host: Some(host.to_owned()), ..Address::new(socket, Source::Dns) });
+                    let service = self.is_service_name(host);
+                    found.add(Address { service, host: Some(host.to_owned()), ..Address::new(socket, Source::Dns) });
                 }),
             }
         }
+    }
+
+    /// True for a name that the cluster's DNS gives to a Service.
+    fn is_service_name(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.');
+        host.ends_with(".svc") || host.ends_with(&format!(".svc.{}", self.cluster_domain))
     }
 
     /// The name of the API's Service: what it leads to is a Service's address.
@@ -185,10 +226,12 @@ impl Locator {
         }
     }
 
-    /// Whatever led to it, the address that the environment names is the API Service's ClusterIP.
-    fn mark_service(&self, found: &mut Located) {
-        let service = self.cluster_ip();
-        found.addresses.iter_mut().filter(|address| Some(address.socket) == service).for_each(|address| address.service = true);
+    /// Marks the addresses that are `is_service` beside the Service that the environment names. An endpoint of the file is none.
+    fn mark_service(&self, found: &mut Located, is_service: fn(IpAddr, IpAddr) -> bool) {
+        let Some(service) = self.cluster_ip().map(|socket| socket.ip()) else { return };
+        for address in found.addresses.iter_mut().filter(|address| address.source != Source::File) {
+            address.service |= is_service(address.socket.ip(), service);
+        }
     }
 
     /// The first of these names that has an address; else what was said of the last.
@@ -208,6 +251,15 @@ impl Locator {
         let sockets: Vec<SocketAddr> =
             answer.iter().take(names::NAME_ADDRESSES_MAX).map(|ip| SocketAddr::new(ip.to_canonical(), port)).collect();
         if sockets.is_empty() { Err("the name has no address".to_owned()) } else { Ok(sockets) }
+    }
+}
+
+/// True for two addresses of one /24, or of one /112 in IPv6.
+fn is_beside(ip: IpAddr, other: IpAddr) -> bool {
+    match (ip.to_canonical(), other.to_canonical()) {
+        (IpAddr::V4(ip), IpAddr::V4(other)) => ip.octets()[..3] == other.octets()[..3],
+        (IpAddr::V6(ip), IpAddr::V6(other)) => ip.segments()[..7] == other.segments()[..7],
+        _ => false,
     }
 }
 
@@ -239,25 +291,22 @@ fn in_words(error: &NetError) -> String {
     }
 }
 
-fn from_file(path: &Path, found: &mut Located) {
-    let read = read_bounded(path).map_err(|error| error.to_string());
-    match read.and_then(|bytes| endpoints::parse(&bytes, jiff::Timestamp::now())) {
-        Err(why) => found.stale = Some(format!("{}: {why}", path.display())),
+/// Reads an endpoints file, beside the round.
+///
+/// # Errors
+/// The file, and why it gives no addresses.
+pub(super) async fn read_endpoints(path: &Path) -> Result<Endpoints, String> {
+    let bytes = files::read(path, names::ENDPOINTS_MAX_BYTES).await?;
+    endpoints::parse(&bytes, jiff::Timestamp::now()).map_err(|why| format!("{}: {why}", path.display()))
+}
+
+fn add_endpoints(read: Option<Result<Endpoints, String>>, found: &mut Located) {
+    match read.unwrap_or_else(|| Err("the endpoints file was not read yet".to_owned())) {
+        Err(why) => found.stale = Some(why),
         Ok(endpoints) => {
             found.revision = Some(endpoints.revision);
+            found.endpoints.clone_from(&endpoints.addresses);
             endpoints.addresses.into_iter().for_each(|socket| found.add(Address::new(socket, Source::File)));
         }
     }
-}
-
-/// One byte more than allowed is read, so that the parser can tell a file that is too large.
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    // Opened and only then looked at: the kubelet may swap the link in between. A pipe would hold the round up until somebody writes.
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("is no file"));
-    }
-    let mut bytes = Vec::with_capacity(4096);
-    file.take(names::ENDPOINTS_MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -15,6 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// The header by which a token's time to live is asked for, and given, in seconds.
+const IMDS_TOKEN_TTL: &str = "X-aws-ec2-metadata-token-ttl-seconds";
+
 /// What is asked, once a connection to one address stands.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
@@ -53,11 +56,9 @@ impl Ask {
     pub(super) fn of(kind: Kind) -> Option<Self> {
         let with = |path: &str, name, value| Some(Ask { header: Some((name, value)), ..Ask::get(path) });
         match kind {
-            Kind::Imds => Some(Ask {
-                method: Method::PUT,
-                path: "/latest/api/token".to_owned(),
-                header: Some(("X-aws-ec2-metadata-token-ttl-seconds", "1")),
-            }),
+            Kind::Imds => {
+                Some(Ask { method: Method::PUT, path: "/latest/api/token".to_owned(), header: Some((IMDS_TOKEN_TTL, "1")) })
+            }
             Kind::AzureImds => with("/metadata/versions", "Metadata", "true"),
             Kind::GcpMetadata => with("/", "Metadata-Flavor", "Google"),
             Kind::AzureWireserver => Some(Ask::get("/?comp=versions")),
@@ -79,6 +80,13 @@ pub(super) struct Climbed {
 impl Climbed {
     fn at(layer: Layer, evidence: Evidence, detail: impl Into<String>) -> Self {
         Climbed { layer, evidence, identity: None, detail: Some(detail.into()) }
+    }
+
+    /// It hung up right after the handshake: it has been reached, but cannot be asked. Where nothing would be asked, nothing more is learnt.
+    pub(super) fn hung_up(question: &Question) -> Self {
+        let asks = question.tls.is_some() || question.http.is_some();
+        let evidence = if asks { Evidence::Closed } else { Evidence::Connected };
+        Climbed { layer: Layer::Tcp, evidence, identity: None, detail: None }
     }
 
     /// The observation of the connection, with what was learnt after it.
@@ -114,7 +122,7 @@ async fn over_tls(
     stream: TcpStream,
 ) -> Climbed {
     let name = server_name(tls.server_name.as_deref().or(host), address);
-    let ca = Ca::read(tls.ca_file.as_deref());
+    let ca = Ca::read(tls.ca_file.as_deref()).await;
     let (stream, heard) = Heard::listen(stream);
     let shaken = timeout(CLIMB_TIMEOUT, tls::handshake(stream, name, &ca)).await;
     let (stream, certificate) = match shaken {
@@ -125,7 +133,10 @@ async fn over_tls(
         Err(_) if heard.load(Ordering::Relaxed) => {
             return Climbed::at(Layer::Tcp, Evidence::Answered, "the TLS handshake did not complete in time");
         }
-        _ => return Climbed::at(Layer::Tcp, Evidence::NoAnswer, "connects, then no answer to a TLS handshake"),
+        Ok(Err(_)) => {
+            return Climbed::at(Layer::Tcp, Evidence::Closed, "connects, then hangs up without an answer to a TLS handshake");
+        }
+        Err(_) => return Climbed::at(Layer::Tcp, Evidence::NoAnswer, "connects, then no answer to a TLS handshake"),
     };
     let shown = recognise_certificate(kind, &certificate);
     match ask {
@@ -177,7 +188,12 @@ where
     match timeout(CLIMB_TIMEOUT, wire::exchange(stream, request)).await {
         Ok(Ok(head)) => recognise_head(kind, &head),
         _ if heard.load(Ordering::Relaxed) => Climbed::at(below, Evidence::Answered, "answers, but not in HTTP"),
-        _ => Climbed::at(below, Evidence::NoAnswer, format!("connects, then no answer to {} {}", ask.method, ask.path)),
+        Ok(Err(_)) => Climbed::at(
+            below,
+            Evidence::Closed,
+            format!("connects, then hangs up without an answer to {} {}", ask.method, ask.path),
+        ),
+        Err(_) => Climbed::at(below, Evidence::NoAnswer, format!("connects, then no answer to {} {}", ask.method, ask.path)),
     }
 }
 
@@ -195,13 +211,15 @@ fn request(ask: &Ask, host: Option<&str>, address: SocketAddr) -> hyper::http::R
 /// What an answer's head proves. Only status and headers are looked at.
 fn recognise_head(kind: Kind, head: &Head) -> Climbed {
     let server = head.header("server").unwrap_or("-");
+    let token = head.status.as_u16() == 200 && head.header(IMDS_TOKEN_TTL).is_some();
     let itself = match kind {
-        Kind::Imds => server.eq_ignore_ascii_case("EC2ws") || head.header("x-aws-ec2-metadata-token-ttl-seconds").is_some(),
+        Kind::Imds => server.eq_ignore_ascii_case("EC2ws") || head.header(IMDS_TOKEN_TTL).is_some(),
         Kind::GcpMetadata => head.header("metadata-flavor").is_some_and(|flavor| flavor.eq_ignore_ascii_case("Google")),
         _ => false,
     };
     let evidence = match kind {
-        Kind::Imds if head.status.as_u16() == 200 => Evidence::TokenIssued,
+        // Any web server may say 200 to a PUT; with a token IMDS gives its time to live (EC2 user guide, IMDSv2).
+        Kind::Imds if token => Evidence::TokenIssued,
         _ if itself => Evidence::Identified,
         _ => Evidence::Answered,
     };

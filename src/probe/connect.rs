@@ -2,12 +2,14 @@
 //!
 //! socket2, the error queue and raw errno values live in this file and nowhere else.
 #![expect(clippy::disallowed_methods, reason = "an attempt is timed here, at the edge")]
+use super::pod::PodNetwork;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use guardprobe_core::judge::attempt::{self, Ending, Icmp};
 use guardprobe_core::model::address::Family;
 use guardprobe_core::model::names;
 use guardprobe_core::model::observation::{Observation, Outcome, Source};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -21,6 +23,7 @@ use tokio::time::timeout_at;
 pub(super) struct Attempt {
     ending: Ending,
     queued: Option<Icmp>,
+    pub(super) outcome: Outcome,
     /// From before `connect(2)` until the outcome was known.
     pub(super) latency: Duration,
     /// The connection, where one stands.
@@ -28,34 +31,88 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn outcome(&self) -> Outcome {
-        attempt::outcome(self.ending, self.queued)
+    /// True when the connection stood at the first SYN.
+    pub(super) fn stood_at_first_syn(&self) -> bool {
+        self.outcome == Outcome::Connected && self.latency < names::FIRST_SYN
     }
 
-    /// The observation that this attempt is, before anybody climbs.
+    /// The size of the connection's segments in bytes (TCP_MAXSEG), where one stands.
+    pub(super) fn segment_size(&self) -> Option<u32> {
+        SockRef::from(self.stream.as_ref()?).tcp_mss().ok()
+    }
+
+    /// The observation that this attempt is, before anything is asked on its connection.
     pub(super) fn observation(&self, address: SocketAddr, source: Source) -> Observation {
         Observation {
             latency_seconds: self.latency.as_secs_f64(),
-            detail: attempt::detail(self.ending, self.queued),
-            ..Observation::new(address, source, self.outcome())
+            detail: self.detail(),
+            sender: self.sender(),
+            ..Observation::new(address, source, self.outcome)
         }
+    }
+
+    /// The sender of the ICMP error that ended it, where that says something.
+    pub(super) fn sender(&self) -> Option<IpAddr> {
+        attempt::sender(self.queued)
+    }
+
+    /// The outcome in words, where there is more to say.
+    pub(super) fn detail(&self) -> Option<String> {
+        attempt::detail(self.ending, self.queued)
     }
 }
 
 /// Tries to connect for at most `budget`. Whatever goes wrong is an ending, never an error.
 ///
 /// The socket closes with a reset (SO_LINGER 0), so that neither side keeps state of a probe.
-pub(super) async fn connect(address: SocketAddr, budget: Duration) -> Attempt {
+pub(super) async fn connect(network: &PodNetwork, address: SocketAddr, budget: Duration) -> Attempt {
     let start = Instant::now();
-    connect_until(address, start, start + budget).await
+    connect_until(network, address, start, start + budget).await
+}
+
+/// As [`connect`], by several connections at once: the first that stands, else what says least that nobody is let through.
+pub(super) async fn connect_any(network: &PodNetwork, address: SocketAddr, budget: Duration, flows: usize) -> Attempt {
+    let mut attempts: FuturesUnordered<_> = (0..flows.max(1)).map(|_| connect(network, address, budget)).collect();
+    let mut worst: Option<Attempt> = None;
+    while let Some(attempt) = attempts.next().await {
+        if attempt.outcome == Outcome::Connected {
+            return attempt;
+        }
+        if worst.as_ref().is_none_or(|worst| rank(attempt.outcome) < rank(worst.outcome)) {
+            worst = Some(attempt);
+        }
+    }
+    match worst {
+        Some(worst) => worst,
+        None => connect(network, address, budget).await,
+    }
+}
+
+/// The order in which outcomes speak for all flows to one address: doubts first, the best proof last.
+fn rank(outcome: Outcome) -> usize {
+    const DOUBTS_FIRST: [Outcome; 8] = [
+        Outcome::Connected,
+        Outcome::LocalError,
+        Outcome::DeniedLocally,
+        Outcome::Refused,
+        Outcome::Unreachable,
+        Outcome::TimedOut,
+        Outcome::Rejected,
+        Outcome::Skipped,
+    ];
+    DOUBTS_FIRST.iter().position(|known| *known == outcome).unwrap_or(0)
 }
 
 /// As [`connect`], from `start` until then: attempts that end at the same instant cost the process one awakening.
-pub(super) async fn connect_until(address: SocketAddr, start: Instant, deadline: Instant) -> Attempt {
-    let end = |ending, queued, stream| Attempt { ending, queued, latency: start.elapsed(), stream };
+pub(super) async fn connect_until(network: &PodNetwork, address: SocketAddr, start: Instant, deadline: Instant) -> Attempt {
+    let local = network.local(Family::of(address.ip()));
+    let end = |ending, queued, stream| {
+        let outcome = attempt::outcome(ending, queued, local);
+        Attempt { ending, queued, outcome, latency: start.elapsed(), stream }
+    };
     let stream = match begin(address) {
         Ok(stream) => stream,
-        Err(error) => return end(errno(&error), None, None),
+        Err(error) => return end(Ending::ErrnoAtOnce(error.raw_os_error().unwrap_or(0)), None, None),
     };
     match timeout_at(deadline.into(), settled(&stream)).await {
         Err(_) if deadline.elapsed() > names::HELD_UP => end(Ending::HeldUp, None, None),

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "how old a memory is, is told here, at the edge")]
 use super::climb::Climbed;
 use super::round::Seen;
+use guardprobe_core::model::finding::Attribution;
 use guardprobe_core::model::names;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -49,6 +50,18 @@ impl Memory {
     /// A global address was tried at `began`, and showed this.
     pub(super) fn keep(&self, key: Key, seen: &Seen, began: Instant) {
         self.global.borrow_mut().insert(key, (seen.clone(), began));
+    }
+
+    /// How well a global address was proved blocked in the round that tried it.
+    pub(super) fn attribute(&self, key: Key, attribution: Option<Attribution>) {
+        if let Some(((observation, _), _)) = self.global.borrow_mut().get_mut(&key) {
+            observation.attribution = attribution;
+        }
+    }
+
+    /// Forgets what global addresses showed.
+    pub(super) fn forget_global(&self) {
+        self.global.borrow_mut().clear();
     }
 
     /// Forgets all but these.

@@ -1,8 +1,10 @@
 //! What a process finds around itself in a pod: environment, resolver configuration, mounted files, its own addresses.
+use guardprobe_core::judge::attempt::Local;
 use guardprobe_core::model::address::Family;
 use guardprobe_core::model::names;
 use guardprobe_core::parse::resolv;
 use nix::sys::socket::SockaddrLike;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -30,17 +32,24 @@ pub struct Pod {
 impl Pod {
     /// Looks around. Nothing here can fail: what is not there is absent.
     pub fn look() -> Self {
-        let resolv_conf = std::fs::read_to_string(names::RESOLV_CONF).unwrap_or_default();
+        // A byte that is no UTF-8, in a comment perhaps, must not hide the name servers.
+        let resolv_conf = std::fs::read(names::RESOLV_CONF).unwrap_or_default();
+        let resolv_conf = String::from_utf8_lossy(&resolv_conf).into_owned();
         Pod {
             node: env("GUARDPROBE_NODE"),
             name: env("GUARDPROBE_POD").or_else(|| env("HOSTNAME")),
             namespace: namespace(&resolv_conf),
             node_ip: env("GUARDPROBE_NODE_IP").and_then(|ip| ip.parse().ok()),
             api_host: env("KUBERNETES_SERVICE_HOST"),
-            api_port: env("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok()).unwrap_or(443),
+            api_port: env("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok()).filter(|port| *port != 0).unwrap_or(443),
             reporter: env("GUARDPROBE_REPORTER_ADDRESS"),
             resolv_conf,
         }
+    }
+
+    /// True for the address of this pod's node, as far as the pod was told.
+    pub(super) fn is_node(&self, ip: IpAddr) -> bool {
+        self.node_ip.is_some_and(|node| node.to_canonical() == ip.to_canonical())
     }
 
     /// The CA file that is mounted, if one is.
@@ -65,18 +74,107 @@ fn namespace(resolv_conf: &str) -> String {
     found.filter(|name| !name.is_empty()).unwrap_or_else(|| "local".to_owned())
 }
 
-/// The families in which a pod with these addresses has a usable source address: one that is neither loopback nor the link-local one
-/// that every IPv6 link has by itself. An IPv4 link-local address is somebody's doing: the VPC CNI gives IPv6 pods one of 169.254.172.0/22
-/// on a second interface, which leads out and past some guards. Looked at anew in every round, since IPv6 addresses appear seconds after the
-/// pod. Where the kernel could not be asked, both: trying will tell.
-pub(super) fn usable_families(own: Option<&[IpAddr]>) -> Vec<Family> {
-    let Some(own) = own else { return Family::ALL.to_vec() };
-    Family::ALL.into_iter().filter(|family| own.iter().any(|ip| usable(ip) && Family::of(*ip) == *family)).collect()
+/// What this pod's network has now: addresses, routes, interfaces. Looked at anew in every round, since IPv6 addresses appear seconds
+/// after the pod.
+#[derive(Debug, Clone)]
+pub struct PodNetwork {
+    /// This pod's own addresses: what answers there has not left the pod. `None` where the kernel did not tell.
+    addresses: Option<Vec<IpAddr>>,
+    /// The families in which it has a usable source address.
+    pub(super) families: Vec<Family>,
+    /// The families in which it has a route beyond its own links.
+    routed: Vec<Family>,
+    /// The largest MTU of any interface but `lo`, in bytes.
+    largest_mtu: u32,
 }
 
-/// This pod's own addresses: what answers there has not left the pod. `None` where the kernel cannot be asked.
-pub(super) fn addresses() -> Option<Vec<IpAddr>> {
-    Some(nix::ifaddrs::getifaddrs().ok()?.filter_map(|interface| ip(&interface.address?)).collect())
+impl PodNetwork {
+    /// Asks the kernel. What it does not tell is taken to be there: trying will tell.
+    pub fn look() -> Self {
+        let interfaces: Option<Vec<_>> = nix::ifaddrs::getifaddrs().ok().map(Iterator::collect);
+        let own = |all: &Vec<nix::ifaddrs::InterfaceAddress>| all.iter().filter_map(|one| ip(&one.address?)).collect::<Vec<_>>();
+        let addresses = interfaces.as_ref().map(own);
+        let names: BTreeSet<&str> = interfaces.iter().flatten().map(|one| one.interface_name.as_str()).collect();
+        let largest_mtu = names.into_iter().filter(|name| *name != "lo").filter_map(mtu).max();
+        PodNetwork {
+            families: usable_families(addresses.as_deref()),
+            addresses,
+            routed: Family::ALL.into_iter().filter(|family| has_route(*family)).collect(),
+            largest_mtu: largest_mtu.unwrap_or(LARGEST_KNOWN_MTU),
+        }
+    }
+
+    /// What decides about the outcome of an attempt in that family.
+    pub(super) fn local(&self, family: Family) -> Local<'_> {
+        Local { addresses: self.addresses.as_deref(), has_route: self.routed.contains(&family) }
+    }
+
+    /// True for an address of this pod.
+    pub(super) fn has(&self, ip: IpAddr) -> bool {
+        self.addresses.iter().flatten().any(|own| own.to_canonical() == ip.to_canonical())
+    }
+
+    /// True when segments of that size fit through no interface but `lo`, so that the connection has not left this pod.
+    pub(super) fn is_over_loopback(&self, segment_size: u32) -> bool {
+        segment_size > self.largest_mtu
+    }
+}
+
+/// An Ethernet jumbo frame carries about 9,000 bytes, the loopback interface 65,536.
+const LARGEST_KNOWN_MTU: u32 = 9_216;
+
+/// The MTU of an interface: the larger of two, since that of IPv6 may be lower than the link's, and `/sys` may show another network
+/// namespace than that of this process.
+fn mtu(interface: &str) -> Option<u32> {
+    let read = |path: String| std::fs::read_to_string(path).ok()?.trim().parse::<u32>().ok();
+    let (ipv6, link) =
+        (read(format!("/proc/sys/net/ipv6/conf/{interface}/mtu")), read(format!("/sys/class/net/{interface}/mtu")));
+    ipv6.max(link)
+}
+
+/// True when there is a route by a gateway, or one to everywhere. Where the kernel does not tell: true.
+fn has_route(family: Family) -> bool {
+    let (path, read): (_, fn(&str) -> Option<bool>) = match family {
+        Family::Ipv4 => ("/proc/net/route", leads_beyond_ipv4),
+        Family::Ipv6 => ("/proc/net/ipv6_route", leads_beyond_ipv6),
+    };
+    // Only the main table of IPv4 is listed there; where rules lead to others, a missing route was somebody's decision.
+    let other_tables = || {
+        let tables = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+        family == Family::Ipv4 && tables.lines().any(|line| line.starts_with("Id "))
+    };
+    match std::fs::read_to_string(path) {
+        Ok(routes) => routes.lines().any(|line| read(line) == Some(true)) || other_tables(),
+        // No IPv6 in this kernel.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(_) => true,
+    }
+}
+
+/// `RTF_REJECT` of linux/route.h: a route that denies.
+const REJECTS: u32 = 0x0200;
+
+/// A line of /proc/net/route: interface, destination, gateway, flags, three counters, mask; all but the counters in hexadecimal.
+fn leads_beyond_ipv4(line: &str) -> Option<bool> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let number = |index: usize| u32::from_str_radix(fields.get(index)?, 16).ok();
+    Some(number(3)? & REJECTS == 0 && (number(2)? != 0 || number(7)? == 0))
+}
+
+/// A line of /proc/net/ipv6_route: destination and its length, source and its length, gateway, three counters, flags, interface.
+fn leads_beyond_ipv6(line: &str) -> Option<bool> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let number = |index: usize| u128::from_str_radix(fields.get(index)?, 16).ok();
+    let beyond = number(4)? != 0 || number(1)? == 0;
+    Some(number(8)? & u128::from(REJECTS) == 0 && beyond && *fields.get(9)? != "lo")
+}
+
+/// The families in which a pod with these addresses has a usable source address: one that is neither loopback nor the link-local one
+/// that every IPv6 link has by itself. An IPv4 link-local address is somebody's doing: the VPC CNI gives IPv6 pods one of 169.254.172.0/22
+/// on a second interface, which leads out and past some guards. Where the kernel could not be asked, both.
+fn usable_families(own: Option<&[IpAddr]>) -> Vec<Family> {
+    let Some(own) = own else { return Family::ALL.to_vec() };
+    Family::ALL.into_iter().filter(|family| own.iter().any(|ip| usable(ip) && Family::of(*ip) == *family)).collect()
 }
 
 fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
@@ -110,6 +208,25 @@ pub fn allowed_here() -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_route_beyond_the_own_links_has_a_gateway_or_leads_everywhere() {
+        let default = "eth0\t00000000\t0100010A\t0003\t0\t0\t0\t00000000\t0\t0\t0";
+        let by_device = "eth0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0";
+        let link = "eth0\t0000010A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0";
+        let rejects = "*\t00000000\t00000000\t0200\t0\t0\t0\t00000000\t0\t0\t0";
+        let lines = [default, by_device, link, rejects, "Iface\tDestination\tGateway"];
+        assert_eq!(lines.map(leads_beyond_ipv4), [Some(true), Some(true), Some(false), Some(false), None]);
+        let zero = "0".repeat(32);
+        let six = |to: &str, length: &str, via: &str, flags: &str, link: &str| {
+            format!("{to} {length} {zero} 00 {via} 00000400 00000001 00000000 {flags} {link}")
+        };
+        let gateway = "fd100001000000000000000000000001";
+        let default = six(&zero, "00", gateway, "00000003", "eth0");
+        let on_link = six(gateway, "40", &zero, "00000001", "eth0");
+        let none = six(&zero, "00", &zero, "00200200", "lo");
+        assert_eq!([default, on_link, none].map(|line| leads_beyond_ipv6(&line)), [Some(true), Some(false), Some(false)]);
+    }
 
     #[test]
     fn an_ipv4_link_local_address_is_a_way_out_and_an_ipv6_one_is_not() {

@@ -1,22 +1,28 @@
 //! One round: all targets and controls, every address at once.
 #![expect(clippy::disallowed_methods, reason = "a round ends in time, and that is told here, at the edge")]
-use super::addresses::{Address, Located, Locator};
+use super::addresses::{self, Address, Located, Locator};
 use super::climb::{self, Ask, Climbed, Question, Tls};
-use super::connect::connect;
-use super::controls::{Asked, Controls, must_not_connect};
+use super::connect::{connect, connect_any};
+use super::controls::{ControlResult, Controls, intercepted, must_not_connect, neighbours};
 use super::memory::{Key, Memory};
-use super::pod::{self, Pod};
+use super::pod::{Pod, PodNetwork};
+use super::tls::Ca;
 use futures_util::future::{Either, join_all, select};
+use guardprobe_core::judge::finding;
 use guardprobe_core::model::address::{Family, is_private};
 use guardprobe_core::model::config::{Config, Control, Kind, Target};
 use guardprobe_core::model::names;
-use guardprobe_core::model::observation::{Observation, Outcome};
+use guardprobe_core::model::observation::{Identity, Neighbours, Observation, Outcome};
 use guardprobe_core::model::round::{ControlRound, Round, TargetRound};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
+
+/// How many connections are tried to a Service whose endpoints are not known: kube-proxy leads each flow to one of them, and one that is dead
+/// says nothing of the others.
+const SERVICE_FLOWS: usize = 4;
 
 /// Makes rounds of one configuration in one pod.
 #[derive(Debug)]
@@ -51,23 +57,28 @@ impl Sight<'_> {
 }
 
 /// What every probe of a round looks at.
-pub(super) struct Around<'a> {
-    /// Where the must-not-connect controls live, each with its index.
+pub(super) struct RoundContext<'a> {
+    /// The addresses of the must-not-connect controls, each with its control's index.
     negatives: &'a [(usize, Located)],
-    /// In which this pod has an address now.
-    pub(super) families: &'a [Family],
-    /// This pod's own addresses.
-    pub(super) own: &'a [IpAddr],
+    pub(super) network: &'a PodNetwork,
+    /// True when an endpoints file names what is behind the API's Service, so that each of them is tried.
+    endpoints_known: bool,
     /// When the round ends, whatever is still on its way.
     pub(super) end: tokio::time::Instant,
     /// Is told of each address that connects, at once.
     tell: &'a dyn Fn(Sight<'_>),
 }
 
-impl<'a> Around<'a> {
+impl<'a> RoundContext<'a> {
     /// For a look at controls alone, outside of a round.
-    pub(super) fn for_controls(families: &'a [Family], own: &'a [IpAddr], longest: Duration) -> Self {
-        Around { negatives: &[], families, own, end: tokio::time::Instant::now() + longest, tell: &|_| {} }
+    pub(super) fn for_controls(network: &'a PodNetwork, longest: Duration) -> Self {
+        RoundContext {
+            negatives: &[],
+            network,
+            endpoints_known: false,
+            end: tokio::time::Instant::now() + longest,
+            tell: &|_| {},
+        }
     }
 
     /// What an attempt shows; one that the end of the round overtakes shows nothing.
@@ -82,6 +93,9 @@ struct Tried {
     seen: Vec<Seen>,
     /// Of the endpoints file.
     revision: Option<String>,
+    /// The addresses of the API's Service, and of its endpoints by the file.
+    api: Vec<SocketAddr>,
+    endpoints: Vec<SocketAddr>,
 }
 
 impl Prober {
@@ -91,16 +105,65 @@ impl Prober {
         Prober { locator: Locator::new(pod.clone(), config.timeout), config, controls, pod, memory: Memory::default() }
     }
 
-    /// The longest that a round may take: a look-up, a connect and a climb, or an interval where that is longer. What is still on its
-    /// way then is the prober's own fault, not silence.
+    /// The longest that a round may take: two look-ups, a connect, the negative controls and then the hosts beside, and what is read and asked
+    /// on a connection. What is still on its way then is the prober's own fault, not silence.
     pub fn longest_round(&self) -> Duration {
-        self.config.interval.max(2 * self.config.timeout + 2 * names::CLIMB_TIMEOUT)
+        5 * self.config.timeout + 4 * names::CLIMB_TIMEOUT + 2 * names::FILE_TIMEOUT
+    }
+
+    /// Forgets which controls were firm, so that the next round proves it anew; one that confirms the round before tries global addresses again
+    /// as well.
+    pub fn begin_pass(&self, confirms: bool) {
+        self.controls.forget_firm();
+        if confirms {
+            self.memory.forget_global();
+        }
+    }
+
+    /// Reads the endpoints files anew.
+    pub async fn read_files(&self) {
+        self.locator.read_files(&self.config.targets).await;
+    }
+
+    /// Configured files that are missing or unusable, each with its reason; never with its content.
+    pub async fn unusable_files(&self) -> Vec<String> {
+        let endpoints = self.config.targets.iter().filter_map(|target| Some((&target.name, target.endpoints_file.as_ref()?)));
+        let endpoints = endpoints.map(|(name, path)| async move {
+            let why = addresses::read_endpoints(path).await.err()?;
+            Some(format!("target {name}: endpointsFile {why}"))
+        });
+        let authorities = self.config.targets.iter().filter_map(|target| Some((&target.name, target.ca_file.as_ref()?)));
+        let authorities = authorities.map(|(name, path)| async move {
+            let why = Ca::read(Some(path)).await.unusable()?;
+            Some(format!("target {name}: caFile {why}"))
+        });
+        let (endpoints, authorities) = tokio::join!(join_all(endpoints), join_all(authorities));
+        endpoints.into_iter().chain(authorities).flatten().collect()
+    }
+
+    /// Must-not-connect controls that connect although no target is open, each with what follows from that.
+    pub async fn connecting_negative_controls(&self) -> Vec<String> {
+        let network = &PodNetwork::look();
+        let negatives = self.controls.negatives(&self.locator).await;
+        let all = negatives.iter().flat_map(|(index, located)| located.addresses.iter().map(move |address| (*index, address)));
+        let tried = all.map(|(index, address)| async move {
+            let attempt = connect(network, address.socket, self.config.timeout).await;
+            (attempt.outcome == Outcome::Connected).then(|| {
+                let (name, socket) = (&self.controls.all[index].name, address.socket);
+                format!(
+                    "the must-not-connect control {name} connects at {socket}: a breach of port {} would be called intercepted; \
+                     name an address where nothing listens",
+                    socket.port()
+                )
+            })
+        });
+        join_all(tried).await.into_iter().flatten().collect()
     }
 
     /// A round of which nothing is known yet.
     pub fn blank(&self) -> Round {
         let targets = self.config.targets.iter().map(|target| target_round(target, &mut Located::default()));
-        let controls = self.controls.all.iter().map(|control| control_round(control, Asked::default()));
+        let controls = self.controls.all.iter().map(|control| control_round(control, ControlResult::default()));
         Round { targets: targets.collect(), controls: controls.collect(), endpoints_revision: None }
     }
 
@@ -109,25 +172,31 @@ impl Prober {
     pub async fn round(&self, tell: &dyn Fn(Sight<'_>)) -> Round {
         let end = tokio::time::Instant::now() + self.longest_round();
         let negatives = timeout_at(end, self.controls.negatives(&self.locator)).await.unwrap_or_default();
-        let own = pod::addresses();
-        let families = pod::usable_families(own.as_deref());
-        let own = own.unwrap_or_default();
-        let around = Around { negatives: &negatives, families: &families, own: &own, end, tell };
-        let targets = self.config.targets.iter().enumerate().map(|(index, target)| self.target(index, target, &around));
-        let asked = self.controls.all.iter().map(|control| self.controls.must_reach(control, &self.locator, &self.pod, &around));
+        self.read_files().await;
+        let network = PodNetwork::look();
+        let context =
+            RoundContext { negatives: &negatives, network: &network, endpoints_known: self.locator.knows_endpoints(), end, tell };
+        let targets = self.config.targets.iter().enumerate().map(|(index, target)| self.target(index, target, &context));
+        let asked = (0..self.controls.all.len()).map(|index| self.controls.must_reach(index, &self.locator, &self.pod, &context));
         let (targets, asked) = tokio::join!(join_all(targets), join_all(asked));
         let listed = |(target, address): &Key| targets[*target].seen.iter().any(|(seen, _)| seen.address == *address);
         self.memory.retain(listed);
-        self.assemble(targets, asked)
+        let round = self.assemble(targets, asked);
+        for (index, target) in round.targets.iter().enumerate() {
+            for seen in target.observations.iter().filter(|seen| !seen.kept) {
+                self.memory.attribute((index, seen.address), finding::address_attribution(target, seen, &round.controls));
+            }
+        }
+        round
     }
 
     /// What is known is tried at once, what has to be looked up as soon as it is found: a dead resolver holds nothing else up.
-    async fn target(&self, index: usize, target: &Target, around: &Around<'_>) -> Tried {
+    async fn target(&self, index: usize, target: &Target, context: &RoundContext<'_>) -> Tried {
         let question = &self.question_for(target);
-        let probe = |address: Address| async move { self.address((index, address.socket), question, address, around).await };
+        let probe = |address: Address| async move { self.address((index, address.socket), question, address, context).await };
         let mut known = self.locator.known(target);
         let by_name = async {
-            let found = timeout_at(around.end, self.locator.looked_up(target)).await;
+            let found = timeout_at(context.end, self.locator.looked_up(target)).await;
             let found = found.unwrap_or_else(|_| Located::nowhere("a name (the round ended first)"));
             let fresh = found.addresses.iter().filter(|address| !known.has(address.socket)).cloned();
             (join_all(fresh.map(probe)).await, found)
@@ -137,55 +206,94 @@ impl Prober {
         for (observation, _) in &mut seen {
             observation.service |= found.is_service(observation.address);
         }
-        known.unresolved.extend(found.unresolved);
-        Tried { round: target_round(target, &mut known), seen, revision: known.revision }
+        known.unresolved.extend(found.unresolved.iter().cloned());
+        let api = known.api_service().chain(found.api_service()).collect();
+        let endpoints = std::mem::take(&mut known.endpoints);
+        Tried { round: target_round(target, &mut known), seen, revision: known.revision, api, endpoints }
     }
 
     /// An address, unless it cannot be tried, or was tried too short a time ago.
-    async fn address(&self, key: Key, question: &Question, address: Address, around: &Around<'_>) -> Seen {
-        if let Some(skipped) = skipped(&address, around.families) {
+    async fn address(&self, key: Key, question: &Question, address: Address, context: &RoundContext<'_>) -> Seen {
+        if let Some(skipped) = skipped(&address, &context.network.families) {
             return (skipped, Vec::new());
         }
-        let global = !is_private(address.socket.ip());
+        // A Service's address is translated on the node, whatever its range: GKE's Services have public-looking addresses.
+        let global = !address.service && !is_private(address.socket.ip());
         if let Some(kept) = self.memory.kept(key).filter(|_| global) {
             return kept;
         }
         let began = Instant::now();
-        let seen = timeout_at(around.end, self.try_it(key, question, &address, around)).await;
+        let seen = timeout_at(context.end, self.try_it(key, question, &address, context)).await;
         let seen = seen.unwrap_or_else(|_| (overtaken(&address), Vec::new()));
-        if global {
+        // What the prober could not try is tried again in the next round.
+        if global && seen.0.outcome != Outcome::LocalError {
             self.memory.keep(key, &seen, began);
         }
         seen
     }
 
-    /// One probe; where it connects, the climb and the negative control at the same time.
-    async fn try_it(&self, key: Key, question: &Question, address: &Address, around: &Around<'_>) -> Seen {
-        let mut attempt = connect(address.socket, self.config.timeout).await;
+    /// One probe. Where it connects, its identity and the negative controls are looked at, at the same time.
+    async fn try_it(&self, key: Key, question: &Question, address: &Address, context: &RoundContext<'_>) -> Seen {
+        let endpoints_speak = question.kind == Kind::KubeApi && context.endpoints_known;
+        let flows = if address.service && !endpoints_speak { SERVICE_FLOWS } else { 1 };
+        let mut attempt = connect_any(context.network, address.socket, self.config.timeout, flows).await;
         let seen = Observation { service: address.service, ..attempt.observation(address.socket, address.source) };
         if !seen.connected() {
             self.memory.shut(key);
             return (seen, Vec::new());
         }
-        let nowhere = pin!(must_not_connect(address.socket, attempt.latency, around.negatives, self.config.timeout));
-        let climbing = pin!(self.climb(key, question, address, attempt.stream.take()));
-        let tell = |seen: &Seen| (around.tell)(Sight { target: key.0, seen });
-        match select(climbing, nowhere).await {
-            Either::Left((climbed, nowhere)) => {
-                let seen = (onto(climbed, seen), nowhere.await);
-                tell(&seen);
-                seen
-            }
-            Either::Right((nowhere, climbing)) => {
-                // Of the API server a connection alone says too little: its certificate may be somebody else's.
-                if question.kind != Kind::KubeApi {
-                    tell(&(seen.clone(), nowhere.clone()));
+        let stream = attempt.stream.take();
+        let climbing = self.climb(key, question, address, stream);
+        let tell = |seen: &Seen| (context.tell)(Sight { target: key.0, seen });
+        let seen = self.confirm_connection(question, seen, attempt.latency, climbing, context, &tell).await;
+        tell(&seen);
+        seen
+    }
+
+    /// Waits for what an address that connects shows: `climbing` says whose it is, the negative controls whether anybody answers in its
+    /// place, and the hosts beside it the same where neither has told. `tell` hears of it once nobody can answer in its place, where its
+    /// identity is still being looked at then.
+    async fn confirm_connection(
+        &self,
+        question: &Question,
+        seen: Observation,
+        latency: Duration,
+        climbing: impl Future<Output = Option<Climbed>>,
+        context: &RoundContext<'_>,
+        tell: &dyn Fn(&Seen),
+    ) -> Seen {
+        let (open, most) = (seen.address, self.config.timeout);
+        let mut climbing = pin!(climbing);
+        let negative = pin!(must_not_connect(context.network, open, latency, context.negatives, most));
+        let (climbed, negative) = match select(climbing.as_mut(), negative).await {
+            Either::Left((climbed, negative)) => (Some(climbed), negative.await),
+            Either::Right((negative, _)) => (None, negative),
+        };
+        let beside = pin!(neighbours(context.network, (open, seen.service), latency, most));
+        let with = |climbed, neighbours| Observation { neighbours, ..onto(climbed, seen.clone()) };
+        match climbed {
+            Some(climbed) if intercepted(&negative) => (with(climbed, None), negative),
+            Some(climbed) => (self.with_neighbours(onto(climbed, seen), beside).await, negative),
+            None if intercepted(&negative) => (with(climbing.await, None), negative),
+            None => match select(climbing, beside).await {
+                Either::Left((climbed, beside)) => (self.with_neighbours(onto(climbed, seen), beside).await, negative),
+                Either::Right((neighbours, climbing)) => {
+                    // Of the API server a connection alone says too little: its certificate may be somebody else's.
+                    if question.kind != Kind::KubeApi {
+                        tell(&(with(None, Some(neighbours)), negative.clone()));
+                    }
+                    (with(climbing.await, Some(neighbours)), negative)
                 }
-                let seen = (onto(climbing.await, seen), nowhere);
-                tell(&seen);
-                seen
-            }
+            },
         }
+    }
+
+    /// Who has proved its identity needs no neighbours to be believed.
+    async fn with_neighbours(&self, seen: Observation, beside: impl Future<Output = Neighbours>) -> Observation {
+        if seen.identity == Some(Identity::Proven) {
+            return seen;
+        }
+        Observation { neighbours: Some(beside.await), ..seen }
     }
 
     /// Asks who is there, unless that was learnt not long ago of a door that has stayed open since.
@@ -193,8 +301,8 @@ impl Prober {
         if let Some(climbed) = self.memory.climbed(key) {
             return Some(climbed);
         }
-        // Whoever hung up right after the handshake has been reached, but cannot be asked.
-        let climbed = climb::climb(question, address.host.as_deref(), address.socket, stream?).await;
+        let Some(stream) = stream else { return Some(Climbed::hung_up(question)) };
+        let climbed = climb::climb(question, address.host.as_deref(), address.socket, stream).await;
         self.memory.learn(key, climbed.clone());
         Some(climbed)
     }
@@ -216,15 +324,16 @@ impl Prober {
         Question { kind, tls, http }
     }
 
-    fn assemble(&self, targets: Vec<Tried>, asked: Vec<Asked>) -> Round {
+    fn assemble(&self, targets: Vec<Tried>, asked: Vec<ControlResult>) -> Round {
         let mut controls: Vec<ControlRound> =
             self.controls.all.iter().zip(asked).map(|(control, asked)| control_round(control, asked)).collect();
         let endpoints_revision = targets.iter().find_map(|target| target.revision.clone());
-        let targets = targets.into_iter().map(|Tried { mut round, seen, .. }| {
+        let targets = targets.into_iter().map(|Tried { mut round, seen, api, endpoints, .. }| {
             for (observation, nowhere) in seen {
                 round.observations.push(observation);
                 nowhere.into_iter().for_each(|(index, observation)| controls[index].observations.push(observation));
             }
+            finding::mark_endpoints_tried(&mut round, &api, &endpoints);
             round
         });
         Round { targets: targets.collect(), controls, endpoints_revision }
@@ -260,13 +369,14 @@ fn target_round(target: &Target, located: &mut Located) -> TargetRound {
     TargetRound {
         name: target.name.clone(),
         kind: target.kind,
+        proof: target.proof,
         observations: Vec::new(),
         unresolved: std::mem::take(&mut located.unresolved),
         stale: located.stale.take(),
     }
 }
 
-fn control_round(control: &Control, asked: Asked) -> ControlRound {
-    let Asked { observations, unresolved } = asked;
+fn control_round(control: &Control, asked: ControlResult) -> ControlRound {
+    let ControlResult { observations, unresolved } = asked;
     ControlRound { name: control.name.clone(), expect: control.expect, kind: control.kind, observations, unresolved }
 }

@@ -114,7 +114,7 @@ fn configuration(args: &ReporterArgs) -> Result<Settings, String> {
             let guard = |text: &String| parse::guard(text).map_err(|message| format!("--guard: {message}"));
             Settings {
                 guards: args.guard.iter().map(guard).collect::<Result<_, _>>()?,
-                proof: Attribution::Weak,
+                proof: names::PROOF,
                 rules: Rules::default(),
             }
         }

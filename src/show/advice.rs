@@ -4,7 +4,7 @@ use super::words;
 use guardprobe_core::model::address::{Family, is_host_name};
 use guardprobe_core::model::config::Kind;
 use guardprobe_core::model::finding::{Attribution, Reason, Verdict};
-use guardprobe_core::model::observation::{Observation, Outcome};
+use guardprobe_core::model::observation::{Evidence, Observation, Outcome};
 use guardprobe_core::model::report::{Report, TargetReport};
 
 /// One thing to do, and the command for it where there is one.
@@ -74,8 +74,12 @@ fn clue(target: &TargetReport, something_holds: bool) -> &'static str {
     let (open, shut): (Vec<_>, Vec<_>) =
         target.observations.iter().filter(|seen| seen.tried()).partition(|seen| seen.connected());
     match () {
-        () if only(&open, &shut, Family::Ipv6) => "Only IPv6 is open: the policy most likely has no rule for IPv6.",
-        () if only(&open, &shut, Family::Ipv4) => "Only IPv4 is open: the policy most likely has no rule for IPv4.",
+        () if only(&open, &shut, Family::Ipv6) => {
+            "Only IPv6 is open: the policy has no rule for IPv6, or its enforcer fails on IPv6 (its log on this node tells)."
+        }
+        () if only(&open, &shut, Family::Ipv4) => {
+            "Only IPv4 is open: the policy has no rule for IPv4, or its enforcer fails on IPv4 (its log on this node tells)."
+        }
         () if shut.is_empty() && something_holds => {
             "Each of its addresses is open, other doors are shut: the policy most likely has no rule for it."
         }
@@ -134,10 +138,16 @@ fn what_changed(report: &Report, breached: &[&TargetReport]) -> Option<Step> {
 fn consequences(breached: &[&TargetReport]) -> Vec<Step> {
     let mut steps = Grouped::default();
     for target in breached {
-        steps.add(words::reason(words::standing(target)).next, target);
+        let reason = words::standing(target);
+        let imds_is_silent = target.kind == Kind::Imds && reason == Reason::Evidence(Evidence::NoAnswer);
+        steps.add(if imds_is_silent { HOP_LIMIT } else { words::reason(reason).next }, target);
     }
     steps.steps()
 }
+
+/// What may keep the answers of IMDS away, beside what keeps any answer away.
+const HOP_LIMIT: &str = "The address is open, whatever keeps the answer away. A hop limit of 1 for the instance is one possibility: \
+                         then a limit of 2, or a request without a token, gets an answer.";
 
 fn doubts(report: &Report) -> Vec<Step> {
     let mut steps = Grouped::default();

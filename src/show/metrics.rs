@@ -168,8 +168,10 @@ pub struct State<'a> {
     pub tally: &'a Tally,
     /// What was seen last.
     pub round: &'a Round,
-    /// False when no round vouches for that any more.
-    pub fresh: bool,
+    /// How long ago the newest round ended.
+    pub age: Duration,
+    /// For how long a round vouches for what it saw.
+    pub vouched: Duration,
 }
 
 /// The page of one process. It keeps what a scrape has made, so that the next one only sets values: the labels of a process never change.
@@ -193,7 +195,7 @@ impl Page {
         let guard = state.head.guard.as_str();
         for (index, (history, seen)) in histories.all().iter().zip(&state.round.targets).enumerate() {
             let at = [guard, seen.name.as_str()];
-            self.verdict(at, report::shown(history, state.fresh));
+            self.verdict(at, report::shown(history, state.age, state.vouched));
             for (verdict, earned) in Verdict::ALL.into_iter().zip(histories.earned(index, up)) {
                 self.set("guardprobe_verdict_seconds_total", &[at[0], at[1], verdict.as_str()], earned.as_secs_f64());
             }
@@ -208,7 +210,7 @@ impl Page {
         self.common(state);
         for target in &state.round.targets {
             let reached = |seen: &Observation| finding::reached(target, &state.round.controls, seen);
-            let reached = state.fresh && target.observations.iter().any(reached);
+            let reached = state.age <= state.vouched && target.observations.iter().any(reached);
             self.set("guardprobe_witness_reached", &[&state.head.guard, &target.name], bit(reached));
         }
         self.write()

@@ -1,8 +1,10 @@
 //! The controls that a verdict rests on, as far as the report shows them.
 use super::text::{BAD, DOUBTFUL, GOOD, clean};
 use anstyle::Style;
-use guardprobe_core::model::address::{Family, is_link_local};
+use guardprobe_core::judge::control::is_firm;
+use guardprobe_core::model::address::Family;
 use guardprobe_core::model::config::Expect;
+use guardprobe_core::model::control::Shortfall;
 use guardprobe_core::model::finding::Verdict;
 use guardprobe_core::model::observation::Observation;
 use guardprobe_core::model::report::{ControlReport, Report, TargetReport};
@@ -11,8 +13,8 @@ use guardprobe_core::model::report::{ControlReport, Report, TargetReport};
 pub(super) struct Support {
     /// What it is.
     pub(super) what: String,
-    /// Whether it held.
-    pub(super) state: &'static str,
+    /// Whether it held; empty where there is no control.
+    pub(super) state: String,
     /// The colour of that.
     pub(super) style: Style,
 }
@@ -30,13 +32,35 @@ pub(super) fn supports(report: &Report, target: &TargetReport) -> Vec<Support> {
     all
 }
 
-/// Whether a control held, in words and colour.
-pub(super) fn state(held: Option<bool>) -> (&'static str, Style) {
-    match held {
-        Some(true) => ("held", GOOD),
-        Some(false) => ("NOT held", BAD),
-        None => ("not tried", DOUBTFUL),
+/// Whether a control held, and whether silence beside it is a proof, in words and colour.
+pub(super) fn state(control: &ControlReport) -> (String, Style) {
+    match (control.held, control.expect) {
+        (Some(true), Expect::MustReach) => firmness(control),
+        (Some(true), Expect::MustNotConnect) => ("held".to_owned(), GOOD),
+        (Some(false), _) => ("NOT held".to_owned(), BAD),
+        (None, _) => ("not tried".to_owned(), DOUBTFUL),
     }
+}
+
+/// By family where they differ: silence is proved for each family by itself.
+fn firmness(control: &ControlReport) -> (String, Style) {
+    let tried = |family: Family| control.observations.iter().filter(move |seen| seen.family == family && seen.tried());
+    let families: Vec<Family> = Family::ALL.into_iter().filter(|family| tried(*family).next().is_some()).collect();
+    let is_firm = |family: &Family| tried(*family).any(is_firm);
+    if families.iter().all(is_firm) {
+        return ("held, firm".to_owned(), GOOD);
+    }
+    let doubtful: Vec<String> = families
+        .iter()
+        .filter(|family| !is_firm(family))
+        .map(|family| {
+            let answers = tried(*family).find_map(|seen| seen.attempts?.shortfall);
+            let on_node = tried(*family).any(|seen| seen.connected() && seen.on_node);
+            let shortfall = answers.or(on_node.then_some(Shortfall::OnNode));
+            format!("over {} it {}", family.title(), shortfall.map_or("does not answer", Shortfall::words))
+        })
+        .collect();
+    (format!("held, not firm: {}", doubtful.join("; ")), DOUBTFUL)
 }
 
 fn must_reach(report: &Report, target: &TargetReport) -> Vec<Support> {
@@ -85,17 +109,10 @@ fn controls(report: &Report, expect: Expect) -> impl Iterator<Item = &ControlRep
 }
 
 fn support(control: &ControlReport) -> Support {
-    let (state, style) = if only_on_node(control) { ("held, but on this node", DOUBTFUL) } else { state(control.held) };
+    let (state, style) = state(control);
     Support { what: format!("{} ({})", clean(&control.name), control.expect.as_str()), state, style }
 }
 
-/// True when what answered is known to be on this very node, so that it says little about the way out.
-fn only_on_node(control: &ControlReport) -> bool {
-    let mut answers = control.observations.iter().filter(|seen| seen.connected());
-    let near = |seen: &Observation| seen.on_node || is_link_local(seen.address.ip());
-    control.held == Some(true) && control.expect == Expect::MustReach && answers.all(near)
-}
-
 fn none(what: String) -> Support {
-    Support { what, state: "", style: DOUBTFUL }
+    Support { what, state: String::new(), style: DOUBTFUL }
 }

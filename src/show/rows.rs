@@ -112,11 +112,12 @@ fn note(seen: &Observation) -> String {
     // "identified" says already who it was.
     let identity = seen.identity.filter(|word| *word == Identity::Wrong || evidence < Some(Evidence::Identified));
     let parts = [
-        seen.service.then(|| "ClusterIP".to_owned()),
+        seen.service.then(|| "Service".to_owned()),
         seen.on_node.then(|| "on this node".to_owned()),
         evidence.map(|word| word.as_str().to_owned()),
         identity.map(|word| words::identity(word).to_owned()),
         seen.detail.as_deref().map(clean),
+        seen.neighbours.map(|beside| format!("{} of {} random addresses beside it connect", beside.connected, beside.tried)),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

@@ -55,7 +55,7 @@ fn target_block(report: &Report, target: &TargetReport, rows: &Columns, width: u
     block += &rows.titles();
     block.extend(target.observations.iter().map(|seen| rows.row(seen, Hope::Closed(target.finding))));
     block.extend(target.unresolved.iter().map(|name| hang("  no address for ", PLAIN, &clean(name), width)));
-    block += &support_lines(report, target);
+    block += &support_lines(report, target, width);
     block += &history_lines(report, target, width);
     block + &rule_line(target, width)
 }
@@ -74,17 +74,22 @@ fn reason_lines(target: &TargetReport, width: usize) -> String {
     let reason = words::standing(target);
     let line = |label: &str, text: &str| hang(&format!("  {label}: "), PLAIN, text, width);
     let mut lines = line(reason.as_str(), words::reason(reason).means);
-    if target.verdict != target.finding {
+    if let Some(held) = target.held_proof {
+        let text = format!("of {} ago; the newest round proves less, and nothing connected since", seconds(held.age_seconds));
+        lines += &line("proof", &text);
+    } else if target.verdict != target.finding {
         lines += &line("newest round", &format!("{}, {}", target.finding.as_str(), target.reason.as_str()));
     }
     lines
 }
 
-fn support_lines(report: &Report, target: &TargetReport) -> String {
+fn support_lines(report: &Report, target: &TargetReport, width: usize) -> String {
     let lines = rests::supports(report, target).into_iter().enumerate().map(|(n, support)| {
         let label = if n == 0 { "  rests on  " } else { "            " };
-        let what = if support.state.is_empty() { paint(support.style, support.what) } else { support.what + ": " };
-        format!("{label}{what}{}\n", paint(support.style, support.state))
+        if support.state.is_empty() {
+            return format!("{label}{}\n", paint(support.style, support.what));
+        }
+        hang(&format!("{label}{}: ", support.what), support.style, &support.state, width)
     });
     lines.collect()
 }
@@ -124,13 +129,14 @@ fn controls_block(report: &Report, rows: &Columns, width: usize) -> String {
     if report.controls.is_empty() {
         return "\n".to_owned() + &hang("", FAINT, "no controls", width);
     }
-    report.controls.iter().map(|control| control_lines(control, rows)).collect()
+    report.controls.iter().map(|control| control_lines(control, rows, width)).collect()
 }
 
-fn control_lines(control: &ControlReport, rows: &Columns) -> String {
-    let (state, style) = rests::state(control.held);
-    let name = paint(BOLD, clean(&control.name));
-    let mut lines = format!("\ncontrol {name}, {}: {}\n", control.expect.as_str(), paint(style, state));
+fn control_lines(control: &ControlReport, rows: &Columns, width: usize) -> String {
+    let (state, style) = rests::state(control);
+    let name = clean(&control.name);
+    let line = hang(&format!("control {name}, {}: ", control.expect.as_str()), style, &state, width);
+    let mut lines = "\n".to_owned() + &line.replacen(&name, &paint(BOLD, &name), 1);
     lines.extend(control.observations.iter().map(|seen| rows.row(seen, Hope::Control)));
     lines
 }

@@ -255,7 +255,7 @@ struct Document<'a> {
     reporter: &'a str,
     verdict: Verdict,
     exit_status: u8,
-    proof: Attribution,
+    proof: Option<Attribution>,
     summary: String,
     excluded: usize,
     /// Guards, and nodes that were named, of which nothing is left that could answer.
@@ -408,7 +408,8 @@ pub fn markdown(told: &Told<'_>) -> String {
     for (guard, (nodes, of)) in well {
         text += &format!("* {}: {} blocked ({})\n", cell_of(guard), count(nodes, "node"), cell_of(&proofs(&of)));
     }
-    text + &format!("\nAsked at {}, proof at least `{}`.\n", time(told.asked), outcome.proof.as_str())
+    let proof = outcome.proof.map_or("the reporter's".to_owned(), |proof| format!("`{}`", proof.as_str()));
+    text + &format!("\nAsked at {}, proof at least {proof}.\n", time(told.asked))
 }
 
 /// Text from outside in a cell: nothing in it is markup.
@@ -476,7 +477,7 @@ mod tests {
     #[test]
     fn whoever_is_not_left_is_told_in_every_form() {
         let nobody = vec!["guard d/h".to_owned()];
-        let outcome = Outcome { places: vec![], verdict: Verdict::Inconclusive, proof: Attribution::Weak, excluded: 0, nobody };
+        let outcome = Outcome { places: vec![], verdict: Verdict::Inconclusive, proof: None, excluded: 0, nobody };
         let told = Told { outcome: &outcome, asked: "2026-11-26T12:00:00Z".parse().unwrap(), reporter: "r" };
         assert!(junit(&told).unwrap().contains(r#"<testcase name="guard d/h""#), "{}", junit(&told).unwrap());
         assert!(junit(&told).unwrap().contains(r#"errors="1""#));
@@ -495,6 +496,7 @@ mod tests {
             verdict: Verdict::Blocked,
             reason: "silence".into(),
             since: None,
+            held: false,
             open: None,
             missing_addresses: vec![],
         };

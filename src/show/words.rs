@@ -44,10 +44,10 @@ pub fn outcome(word: Outcome) -> &'static str {
         Outcome::TimedOut => "silence",
         Outcome::Rejected => "an ICMP prohibition came back",
         Outcome::Refused => "a reset came back",
-        Outcome::Unreachable => "no way there",
-        Outcome::DeniedLocally => "refused inside this container",
+        Outcome::Unreachable => "host or net unreachable came back",
+        Outcome::DeniedLocally => "refused inside this pod",
         Outcome::LocalError => "the prober could not try",
-        Outcome::Skipped => "not tried: this pod has no address of that family",
+        Outcome::Skipped => "not tried: this pod has no address or route of that family",
     }
 }
 
@@ -67,8 +67,12 @@ pub fn evidence(word: Evidence) -> Words {
             "A handshake is a way in: treat the door as open, whoever is behind it.",
         ),
         Evidence::NoAnswer => words(
-            "It connects, then says nothing. For IMDS: the hop limit saves you, not the policy.",
-            "Don't rest on the silence: the door is open. For IMDS, a hop limit of 2 lets the answer through.",
+            "It connects, then nothing comes within a second.",
+            "The address is open, whatever keeps the answer away: an MTU hole or a slow server can.",
+        ),
+        Evidence::Closed => words(
+            "It connects, then hangs up or resets without an answer.",
+            "The address is open: a handshake got through. Who hangs up may answer another question.",
         ),
         Evidence::Answered => {
             words("It connects, and something spoke.", "Whatever speaks there speaks to every guarded pod on this node.")
@@ -88,11 +92,15 @@ pub fn evidence(word: Evidence) -> Words {
 pub fn attribution(word: Attribution) -> Words {
     match word {
         Attribution::Weak => words(
-            "Nothing got through, but nothing proves that the target, or the way to it, is alive.",
-            "For a better proof give it a must-reach control of the same family that does not answer on this node.",
+            "Nothing connected, but nothing proves that a guard is the reason.",
+            "For a better proof give it a must-reach control of the same family that does not answer on this node, or a witness.",
         ),
-        Attribution::Silence => words("No answer, while the pod's network was seen to work.", "Nothing to do."),
-        Attribution::Rejected => words("Something on the way said no: a rule, not a dead target.", "Nothing to do."),
+        Attribution::Silence => {
+            words("No answer, while a firm must-reach control of the same family answered.", "Nothing to do.")
+        }
+        Attribution::Rejected => {
+            words("Something on the way rejected it by ICMP: neither this pod nor the target.", "Nothing to do.")
+        }
         Attribution::Witnessed => words("The witness on this node reached the same address; this pod did not.", "Nothing to do."),
     }
 }
@@ -119,7 +127,7 @@ pub fn doubt(word: Doubt) -> Words {
             "The address was probably given up and is somebody else's now: bring the list of endpoints up to date.",
         ),
         Doubt::Intercepted => words(
-            "Something answers in the target's place, and even where nothing lives: a mesh sidecar or a transparent proxy.",
+            "Something answers in the target's place, and for addresses where nothing listens: a mesh sidecar or a transparent proxy.",
             "Take this pod out of the mesh or past the proxy: what it connects to is not the target.",
         ),
         Doubt::LocalError => words(
@@ -127,8 +135,12 @@ pub fn doubt(word: Doubt) -> Words {
             "Raise the limits of this container (ulimit -n), or find what uses them up.",
         ),
         Doubt::DeniedLocally => words(
-            "This container's own kernel rules said no: seccomp, an LSM, cgroup BPF or a route. They bind this pod only.",
-            "Its neighbours may be open: try without that profile or route, as the guarded pods run.",
+            "This pod's own kernel said no: its packet filter, a route, seccomp, an LSM or cgroup BPF. They bind this pod only.",
+            "Its neighbours may be open: try without that rule, route or profile, as the guarded pods run.",
+        ),
+        Doubt::NoControl => words(
+            "No must-reach control could be tried, so silence proves nothing.",
+            "Give this pod a name server that it can reach, or the configuration a must-reach control that is not in this pod.",
         ),
         Doubt::ControlFailed => words(
             "The must-reach controls failed: where the pod's network is dead, silence proves nothing.",
@@ -146,12 +158,12 @@ pub fn doubt(word: Doubt) -> Words {
             words("Nothing was left to try.", "Give the target addresses, or the pod an address of their family.")
         }
         Doubt::Refused => words(
-            "A reset came back: a closed port says the same as a policy that resets.",
-            "Connect from a pod without the guard's labels: if that works, it is the guard that resets.",
+            "A reset, or an ICMP error of the address itself, came back: a closed port says the same as a policy that answers so.",
+            "Connect from a pod without the guard's labels: if that works, it is the guard that answers. A witness proves that all the time.",
         ),
         Doubt::Unproved => words(
-            "It looks blocked, but with less proof than was asked for.",
-            "Add a must-reach control of the same family off this node, or a witness; or ask for less with --proof.",
+            "Nothing connected, but what this pod saw does not prove that a guard is the reason.",
+            "Add what its last line names: a must-reach control of that family beyond this node (the chart's agent.reporterControl is one), or the witness. If a weaker proof is enough for you, set proof: weak for that target.",
         ),
         Doubt::Starting => {
             words("The window after process start is still open; the guard may be on its way.", "Wait for the end of the window.")

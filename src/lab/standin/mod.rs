@@ -6,6 +6,7 @@ mod api;
 mod dns;
 mod imds;
 mod proxy;
+mod web;
 
 use crate::process::runtime;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,13 @@ pub(super) enum Service {
     /// The Kubernetes API.
     Api { at: Vec<SocketAddr>, is: Api },
     /// A name server.
-    Dns { at: Vec<SocketAddr> },
+    Dns { at: Vec<SocketAddr>, answers: DnsAnswers },
+    /// A reporter that says it runs on that node; without one, a web server that is none.
+    Reporter { at: Vec<SocketAddr>, node: Option<String> },
+    /// A web server that says 200 to everything.
+    Web { at: Vec<SocketAddr> },
+    /// Accepts every connection, and hangs up.
+    HangUp { at: Vec<SocketAddr> },
     /// Accepts every connection, and says nothing.
     Mute { at: Vec<SocketAddr> },
     /// Connects whoever was redirected here to where they wanted to go.
@@ -35,6 +42,19 @@ pub(super) enum Hops {
     Enough,
     /// As far as the node: `HttpPutResponseHopLimit` 1.
     One,
+}
+
+/// What a name server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum DnsAnswers {
+    /// What it knows; NXDOMAIN to all else.
+    Known,
+    /// NXDOMAIN to everything.
+    NoSuchName,
+    /// REFUSED to everything.
+    Refused,
+    /// SERVFAIL to everything.
+    Failure,
 }
 
 /// What answers at the API's addresses.
@@ -90,10 +110,26 @@ async fn start(service: Service, token: &str, authority: &api::Authority) -> io:
             }
         }
         Service::Api { at, is } => start_api(at, is, token, authority).await?,
-        Service::Dns { at } => {
+        Service::Dns { at, answers } => {
             for at in at {
-                dns::serve_udp(at).await?;
-                serve(at, dns::answer_stream).await?;
+                dns::serve_udp(at, answers).await?;
+                serve(at, move |stream| dns::answer_stream(stream, answers)).await?;
+            }
+        }
+        Service::Reporter { at, node } => {
+            for at in at {
+                let node = node.clone();
+                serve(at, move |stream| web::answer(stream, node.clone())).await?;
+            }
+        }
+        Service::Web { at } => {
+            for at in at {
+                serve(at, |stream| web::answer(stream, None)).await?;
+            }
+        }
+        Service::HangUp { at } => {
+            for at in at {
+                serve(at, hang_up).await?;
             }
         }
         Service::Mute { at } => {
@@ -142,6 +178,11 @@ where
         }
     });
     Ok(())
+}
+
+/// Waits for the first byte, and ends the connection.
+async fn hang_up(mut stream: TcpStream) -> io::Result<()> {
+    tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1]).await.map(drop)
 }
 
 /// Says nothing for as long as the other side stays.
