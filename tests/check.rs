@@ -1,7 +1,8 @@
 //! `guardprobe check` against real packets, in namespaces made by hand.
 #![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
+#![expect(clippy::disallowed_methods, reason = "a test looks at the clock")]
 mod common;
-use common::{Ca, Checked, ENDPOINT, IMDS4, World, guardprobe, imds};
+use common::{Ca, Checked, ENDPOINT, IMDS4, World, guardprobe, imds, inside};
 use guardprobe_core::model::observation::{Layer, Outcome};
 use std::io::{Read, Write};
 use std::process::Command;
@@ -75,10 +76,10 @@ fn who_waits_is_content_with_a_guard_that_comes_late_and_not_with_one_that_never
         });
         world.check(&["-c", &config, "-o", "json", "--wait", "30s"])
     });
-    expect(&late, 0, &[("imds", "blocked: weak")]); // no control for its IPv6 address
+    expect(&late, 0, &[("imds", "blocked: silence")]);
     assert!(late.stderr().contains("s left: imds breached (token_issued)"), "{}", late.stderr());
     world.unguard();
-    let never = world.check(&["-c", &config, "-o", "json", "--wait", "2s"]);
+    let never = world.check(&["-c", &config, "-o", "json", "--wait", "4s"]);
     expect(&never, 1, &[("imds", "breached: token_issued")]);
     assert!(never.stderr().lines().filter(|line| line.contains("not blocked yet")).count() >= 2, "{}", never.stderr());
 }
@@ -131,7 +132,7 @@ fn without_a_file_a_pod_knows_its_targets() {
     world.populate();
     world.guard();
     let checked = world.check(&["-o", "json"]);
-    expect(&checked, 0, &[("imds", "blocked: weak"), ("kube-api", "blocked: weak")]);
+    expect(&checked, 0, &[("imds", "blocked: silence"), ("kube-api", "blocked: silence")]);
     assert_eq!(checked.report().head.guard, "default/guard", "the namespace is that of the resolver's search list");
 }
 
@@ -234,7 +235,8 @@ fn routes_and_rejections_each_have_their_place() {
     let cases = [
         ("prohibit", "inconclusive: denied_locally"),
         ("blackhole", "inconclusive: denied_locally"),
-        ("unreachable", "blocked: weak"),
+        ("unreachable", "inconclusive: denied_locally"),
+        ("throw", "inconclusive: denied_locally"),
     ];
     for (route, finding) in cases {
         world.run_in(&world.pod(), Command::new("ip").args(["route", "add", route, "10.80.0.5/32"]));
@@ -244,14 +246,38 @@ fn routes_and_rejections_each_have_their_place() {
     world.nft("add table inet guard; add chain inet guard in { type filter hook input priority 0; }");
     let cases = [
         ("reject with tcp reset", "inconclusive: refused"),
-        ("reject with icmp port-unreachable", "blocked: rejected"),
-        ("reject with icmp admin-prohibited", "blocked: rejected"),
-        ("reject with icmp host-unreachable", "blocked: weak"),
+        // The host of the target itself sends these.
+        ("reject with icmp port-unreachable", "inconclusive: refused"),
+        ("reject with icmp admin-prohibited", "inconclusive: refused"),
+        ("reject with icmp host-unreachable", "inconclusive: refused"),
     ];
     for (rule, finding) in cases {
         world.nft(&format!("flush chain inet guard in; add rule inet guard in ip daddr 10.80.0.5 meta l4proto tcp {rule}"));
         assert_eq!(world.check(&target).finding("t"), finding, "{rule}");
     }
+    // A router on the way sends these.
+    world.nft("flush chain inet guard in");
+    inside(&world.vpc(), || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+    for (route, finding) in
+        [("prohibit", "blocked: rejected"), ("unreachable", "blocked: silence"), ("blackhole", "blocked: silence")]
+    {
+        world.run_in(&world.vpc(), Command::new("ip").args(["route", "add", route, "10.80.0.99/32"]));
+        let checked = world.check(&["--target", "t=10.80.0.99:8200", "-o", "json"]);
+        assert_eq!(checked.finding("t"), finding, "{route}: {}", checked.stdout());
+        world.run_in(&world.vpc(), Command::new("ip").args(["route", "del", route, "10.80.0.99/32"]));
+    }
+}
+
+#[test]
+fn what_the_pods_own_packet_filter_rejects_says_nothing_of_its_neighbours() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    let rules = "add table inet own; add chain inet own out { type filter hook output priority 0; };
+                 add rule inet own out ip daddr 169.254.169.254 reject; add rule inet own out ip6 daddr fd00:ec2::254 reject";
+    world.run_in(&world.pod(), Command::new("nft").arg(rules));
+    let checked = world.check(&["-o", "json"]);
+    expect(&checked, 3, &[("imds", "inconclusive: denied_locally"), ("kube-api", "blocked: silence")]);
 }
 
 #[test]
@@ -270,7 +296,10 @@ fn a_name_without_an_address_is_never_blocked() {
     expect(&checked, 3, &[("t", "inconclusive: resolve_failed")]);
     assert!(checked.report().targets[0].unresolved[0].contains("nobody.example:443 (no such name)"), "{}", checked.stdout());
     let checked = world.check(&["--target", "t=vault.example:8200", "-o", "json"]);
-    expect(&checked, 0, &[("t", "blocked: silence")]);
+    expect(&checked, 3, &[("t", "inconclusive: unproved")]);
+    assert!(checked.report().targets[0].why.contains("known by a name alone"), "{}", checked.stdout());
+    let checked = world.check(&["--target", "t=vault.example:8200", "--proof", "weak", "-o", "json"]);
+    expect(&checked, 0, &[("t", "blocked: weak")]);
 }
 
 #[test]
@@ -346,4 +375,141 @@ fn what_a_pipeline_reads_is_what_a_person_reads() {
     let junit = world.check(&["-o", "junit"]);
     assert_eq!(junit.status(), 1);
     assert!(junit.stdout().contains("<failure") && junit.stdout().contains("imds"), "{}", junit.stdout());
+}
+
+#[test]
+fn a_family_that_seccomp_refuses_is_denied_locally() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    let refuse = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/refuse-family");
+    let checked = world.check_with(&["-o", "json"], |command| command.arg(refuse).arg("10"));
+    expect(&checked, 3, &[("imds", "inconclusive: denied_locally"), ("kube-api", "blocked: silence")]);
+    assert!(checked.stdout().contains("EAFNOSUPPORT"), "{}", checked.stdout());
+}
+
+/// A world whose API is open, and a configuration with that CA file.
+fn with_ca_file(world: &World, path: &str) -> String {
+    world.file("ca.yaml", &format!("targets: [{{name: api, kind: kube-api, caFile: {path}, addresses: ['{ENDPOINT}']}}]"))
+}
+
+#[test]
+fn a_ca_file_that_is_of_no_use_is_told_at_start_and_never_by_its_content() {
+    let world = World::new();
+    world.populate();
+    let (certificate, key) = world.ca.pair(&["kubernetes.default.svc"], "server", None);
+    let on_one_line = |pem: &str| pem.replace('\n', "\\n").into_bytes();
+    let secret = key.lines().nth(1).unwrap();
+    let cut_off = key.split("-----END").next().unwrap().to_owned();
+    for (name, content, why) in [
+        ("one-line-key.pem", on_one_line(&key), "is it written on one line?"),
+        ("one-line-certificate.pem", on_one_line(&certificate), "is it written on one line?"),
+        ("cut-off.pem", cut_off.into_bytes(), "its PEM has no END line"),
+        ("key.pem", key.clone().into_bytes(), "holds no certificate"),
+        ("der.crt", b"\x30\x82\x01\x0a0123456789".to_vec(), "is in DER"),
+        ("text.txt", format!("password: {secret}").into_bytes(), "holds no certificate"),
+        ("empty", Vec::new(), "holds no certificate"),
+    ] {
+        let path = world.file(name, "");
+        std::fs::write(&path, &content).unwrap();
+        let checked = world.check(&["-c", &with_ca_file(&world, &path), "-o", "json"]);
+        expect(&checked, 1, &[("api", "breached: answered")]);
+        let (stdout, stderr) = (checked.stdout(), checked.stderr());
+        assert!(stderr.contains(&format!("target api: caFile {path}: ")) && stderr.contains(why), "{name}: {stderr}");
+        // Neither as text nor as a list of numbers.
+        let numbers = |text: &str| text.bytes().take(6).map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
+        for leak in [secret[..12].to_owned(), numbers(secret), numbers("-----BEGIN"), numbers("-----END")] {
+            assert!(!stdout.contains(&leak) && !stderr.contains(&leak), "{name}: {leak} in {stdout}{stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_ca_file_with_a_byte_order_mark_is_read() {
+    let world = World::new();
+    world.populate();
+    let path = world.file("ca.crt", &format!("\u{feff}{}", world.ca.pem()));
+    let checked = world.check(&["-c", &with_ca_file(&world, &path), "-o", "json"]);
+    expect(&checked, 1, &[("api", "breached: identified")]);
+    assert!(!checked.stderr().contains("caFile"), "{}", checked.stderr());
+}
+
+#[test]
+fn a_file_that_is_missing_huge_or_a_pipe_holds_nothing_up() {
+    let world = World::new();
+    world.populate();
+    let (huge, pipe) = (world.file("huge", ""), world.file("x", "") + "-pipe");
+    assert!(Command::new("truncate").args(["-s", "600M", &huge]).status().unwrap().success());
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (path, why) in
+        [(huge.as_str(), "has more than 1048576 bytes"), (&pipe, "is no regular file"), ("/nowhere/ca.crt", "No such file")]
+    {
+        let began = std::time::Instant::now();
+        // A tenth of the file is more memory than it may have.
+        let config = with_ca_file(&world, path);
+        let checked =
+            world.check_with(&["-c", &config, "-o", "json"], |command| command.args(["prlimit", "--data=60000000", "--"]));
+        expect(&checked, 1, &[("api", "breached: answered")]);
+        assert!(
+            checked.stderr().contains(&format!("target api: caFile {path}: ")) && checked.stderr().contains(why),
+            "{}",
+            checked.stderr()
+        );
+        assert!(began.elapsed() < std::time::Duration::from_secs(6), "{path}: {:?}", began.elapsed());
+    }
+    let checked = world.check(&["-c", &pipe]);
+    assert_eq!((checked.status(), checked.stderr().contains("is no regular file")), (2, true), "{}", checked.stderr());
+}
+
+#[test]
+fn an_endpoints_file_is_told_at_start_and_never_by_its_content() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    for (content, why) in [
+        ("{\"revision\": \"hunter2hunter2\"", "it ends in the middle"),
+        ("hunter2hunter2", "it is not JSON"),
+        ("{\"revision\": [\"hunter2hunter2\"]}", "of another type"),
+    ] {
+        let endpoints = world.file("endpoints.json", content);
+        let text = format!("targets: [{{name: api, kind: kube-api, endpointsFile: {endpoints}}}]");
+        let checked = world.check(&["-c", &world.file("c.yaml", &text), "-o", "json"]);
+        expect(&checked, 3, &[("api", "inconclusive: stale_addresses")]);
+        let said = checked.stderr() + &checked.stdout();
+        assert!(said.contains(&format!("endpointsFile {endpoints}: ")) && said.contains(why), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
+fn a_negative_control_that_connects_at_start_is_warned_of() {
+    let world = World::new();
+    world.populate();
+    world.guard();
+    let text = "targets: [{name: imds, kind: imds}]
+controls:
+  - {name: dns, expect: must-reach, kind: dns, addresses: ['10.96.0.10:53', '[fd10:96::a]:53']}
+  - {name: nowhere, expect: must-not-connect, addresses: ['10.80.0.6:80', '10.80.0.7:80']}";
+    world.nft("flush chain inet guard in; add rule inet guard in ip daddr 169.254.169.254 drop; add rule inet guard in ip6 daddr fd00:ec2::254 drop");
+    world.serve("10.80.0.6:80", drop);
+    let checked = world.check(&["-c", &world.file("c.yaml", text), "-o", "json"]);
+    expect(&checked, 0, &[("imds", "blocked: silence")]);
+    let warning = "the must-not-connect control nowhere connects at 10.80.0.6:80";
+    assert!(checked.stderr().contains(warning) && !checked.stderr().contains("10.80.0.7:80"), "{}", checked.stderr());
+}
+
+#[test]
+fn a_name_server_over_udp_alone_proves_nothing_of_tcp() {
+    let world = World::new();
+    world.resolver();
+    for address in ["10.96.0.10:53", "[fd10:96::a]:53"] {
+        world.serve_dns_over_udp(address, std::sync::Arc::new(common::dns_answer));
+    }
+    world.guard();
+    world.nft("add rule inet guard in tcp dport 53 drop");
+    let checked = world.check(&["-o", "json"]);
+    expect(&checked, 3, &[("imds", "inconclusive: unproved"), ("kube-api", "inconclusive: unproved")]);
+    assert!(checked.report().targets[0].why.contains("dns answers over UDP only"), "{}", checked.stdout());
+    let checked = world.check(&["-o", "json", "--proof", "weak"]);
+    expect(&checked, 0, &[("imds", "blocked: weak"), ("kube-api", "blocked: weak")]);
 }

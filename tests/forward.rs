@@ -24,7 +24,7 @@ fn values() -> String {
         "\
 image: {{registry: {registry}, repository: {repository}}}
 guards: [{{name: deny-k8s-api-and-imds, namespace: default, labels: {{egress: restricted}}}}]
-agent: {{interval: 2s, timeout: 1100ms, startup: 10s}}
+agent: {{interval: 2s, timeout: 1100ms, startup: 10s, reporterControl: false}}
 reporter: {{replicas: 2, rules: {{stale: 6s, grace: 5s}}}}
 tests: {{wait: 90s, verify: {{enabled: true}}}}
 "

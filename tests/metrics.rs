@@ -49,7 +49,14 @@ fn head(role: Role) -> Head {
 fn round(observations: Vec<Observation>, control: Option<Outcome>) -> Round {
     let alive = |outcome| Observation::new("10.90.0.53:53".parse().unwrap(), Source::Literal, outcome);
     Round {
-        targets: vec![TargetRound { name: "imds".into(), kind: Kind::Imds, observations, unresolved: vec![], stale: None }],
+        targets: vec![TargetRound {
+            name: "imds".into(),
+            kind: Kind::Imds,
+            proof: None,
+            observations,
+            unresolved: vec![],
+            stale: None,
+        }],
         controls: vec![ControlRound {
             name: "alive".into(),
             expect: Expect::MustReach,
@@ -76,7 +83,7 @@ fn tally() -> Tally {
 /// What a process that has seen nothing yet says.
 fn first_page(role: Role) -> String {
     let (head, tally, round) = (head(role), tally(), round(vec![], None));
-    let state = State { head: &head, tally: &tally, round: &round, fresh: true };
+    let state = State { head: &head, tally: &tally, round: &round, age: Duration::ZERO, vouched: Duration::from_secs(17) };
     match role {
         Role::Agent => Page::new().agent(&state, &histories(), Duration::ZERO).to_owned(),
         Role::Witness => Page::new().witness(&state).to_owned(),
@@ -91,7 +98,8 @@ fn page_after(outcome: Outcome, late: u64) -> String {
     tally.rounds = 1;
     let judged = finding::judge(&round.targets[0], &round.controls, Attribution::Weak);
     histories.finished(0, at(1), at(2), &round.targets[0], &judged);
-    let state = State { head: &head, tally: &tally, round: &round, fresh: late <= 17 };
+    let state =
+        State { head: &head, tally: &tally, round: &round, age: Duration::from_secs(late), vouched: Duration::from_secs(17) };
     Page::new().agent(&state, &histories, Duration::from_secs(2 + late)).to_owned()
 }
 
@@ -214,7 +222,7 @@ fn a_page_that_is_used_again_says_what_a_new_one_says() {
         let round = round(vec![seen(outcome)], control);
         let judged = finding::judge(&round.targets[0], &round.controls, Attribution::Weak);
         histories.finished(0, at(1), at(2), &round.targets[0], &judged);
-        let state = State { head: &head, tally: &tally, round: &round, fresh: true };
+        let state = State { head: &head, tally: &tally, round: &round, age: Duration::ZERO, vouched: Duration::from_secs(17) };
         let again = used.agent(&state, &histories, Duration::from_secs(3)).to_owned();
         assert_eq!(again, Page::new().agent(&state, &histories, Duration::from_secs(3)));
     }
@@ -245,6 +253,7 @@ fn target(name: &str, verdict: Verdict, reason: Reason) -> TargetRow {
         reason: Some(reason),
         since: None,
         incident,
+        held_proof_seconds: None,
         missing_addresses: vec![],
     }
 }

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const VALUES: &str = "\
 image: {registry: registry.example, repository: guardprobe}
 guards: [{name: deny-k8s-api-and-imds, namespace: default, labels: {egress: restricted}}]
-agent: {interval: 2s, timeout: 1100ms, startup: 10s}
+agent: {interval: 2s, timeout: 1100ms, startup: 10s, reporterControl: false}
 reporter: {replicas: 1}
 witness: {enabled: true}
 tests: {wait: 30s}

@@ -4,7 +4,7 @@
 use super::agent::lines_of;
 use super::facts::{eventually, within};
 use super::simulated::{self, Simulated};
-use super::{Ca, DNS, dns_answer, imds, inside, ip, own_namespace};
+use super::{Ca, DNS, dns_answer, dns_over_tcp, imds, inside, ip, own_namespace};
 use futures_util::StreamExt;
 use k8s_openapi::api::events::v1::Event;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -120,7 +120,7 @@ impl Cluster {
         let hub = self.hub();
         ip(&["netns", "add", &hub]);
         ip(&["-n", &hub, "link", "set", "lo", "up"]);
-        for address in ["10.90.0.10/24", "169.254.169.254/32", "10.96.0.10/32", "10.96.0.1/32"] {
+        for address in ["10.90.0.10/32", "169.254.169.254/32", "10.96.0.10/32", "10.96.0.1/32"] {
             ip(&["-n", &hub, "addr", "add", address, "dev", "lo"]);
         }
         inside(&hub, || fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
@@ -137,6 +137,7 @@ impl Cluster {
              add rule ip guard in iifname @shut ip daddr { 169.254.169.254, 10.90.0.10, 10.96.0.1 } drop",
         );
         self.serve("169.254.169.254:80", imds);
+        self.serve(&format!("{DNS}:53"), |stream| drop(dns_over_tcp(stream, &dns_answer)));
         let socket = inside(&hub, || UdpSocket::bind(format!("{DNS}:53")).unwrap());
         thread::spawn(move || {
             let mut buffer = [0; 512];

@@ -27,6 +27,7 @@ pub(crate) const IMDS6: &str = "[fd00:ec2::254]:80";
 pub(crate) const CLUSTER_IP: &str = "10.96.0.1:443";
 pub(crate) const ENDPOINT: &str = "10.90.0.10:6443";
 pub(crate) const DNS: &str = "10.96.0.10";
+pub(crate) const DNS6: &str = "fd10:96::a";
 
 /// The permissions of whoever verifies: the manifest of docs/verify.md.
 pub(crate) fn documented_permissions() -> String {
@@ -86,7 +87,7 @@ impl World {
         ip(&["-n", &pod, "route", "add", "default", "via", "fd01::1"]);
         let services = ["10.96.0.1/32", "10.96.0.10/32", "10.90.0.10/32", "10.80.0.5/32", "10.80.0.6/32", "2001:db8::5/128"];
         let metadata = ["169.254.169.254/32", "fd00:ec2::254/128", "169.254.170.23/32", "fd00:ec2::23/128"];
-        for address in services.into_iter().chain(metadata) {
+        for address in services.into_iter().chain(metadata).chain([&*format!("{DNS6}/128")]) {
             ip(&["-n", &vpc, "addr", "add", address, "dev", "lo"]);
         }
     }
@@ -164,7 +165,8 @@ impl World {
         let folder = Path::new("/etc/netns").join(self.pod());
         fs::create_dir_all(&folder).unwrap();
         let search = "default.svc.cluster.local svc.cluster.local cluster.local";
-        fs::write(folder.join("resolv.conf"), format!("nameserver {DNS}\nsearch {search}\noptions ndots:5\n")).unwrap();
+        fs::write(folder.join("resolv.conf"), format!("nameserver {DNS}\nnameserver {DNS6}\nsearch {search}\noptions ndots:5\n"))
+            .unwrap();
     }
 
     /// A file in this world's folder.
@@ -207,9 +209,19 @@ impl World {
         self.serve_dns_with(dns_answer);
     }
 
-    /// A resolver that answers each query as it is told to.
-    pub(crate) fn serve_dns_with(&self, answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) {
-        let address: SocketAddr = format!("{DNS}:53").parse().unwrap();
+    /// A resolver that answers each query as it is told to, over UDP and TCP and in both families.
+    pub(crate) fn serve_dns_with(&self, answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) {
+        let answer = Arc::new(answer);
+        for address in [format!("{DNS}:53"), format!("[{DNS6}]:53")] {
+            self.serve_dns_over_udp(&address, Arc::clone(&answer));
+            let answer = Arc::clone(&answer);
+            self.serve(&address, move |stream| drop(dns_over_tcp(stream, &*answer)));
+        }
+    }
+
+    /// The same over UDP only, at one address.
+    pub(crate) fn serve_dns_over_udp(&self, address: &str, answer: Arc<impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static>) {
+        let address: SocketAddr = address.parse().unwrap();
         let socket = inside(&self.vpc(), move || UdpSocket::bind(address).unwrap());
         thread::spawn(move || {
             let mut buffer = [0; 512];
@@ -305,6 +317,18 @@ pub(crate) fn tls(ca: &Ca) -> impl Fn(TcpStream) + Send + Sync + 'static {
     }
 }
 
+/// Answers the queries of one connection, each behind its length, until it ends.
+pub(crate) fn dns_over_tcp(mut stream: TcpStream, answer: &impl Fn(&[u8]) -> Vec<u8>) -> std::io::Result<()> {
+    loop {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut query)?;
+        let answer = answer(&query);
+        stream.write_all(&[&(answer.len() as u16).to_be_bytes()[..], &answer].concat())?;
+    }
+}
+
 /// IMDSv2, as far as a probe may ask it: a token for a PUT with a TTL, 401 for anything without a token.
 pub(crate) fn imds(mut stream: TcpStream) {
     let mut buffer = [0; 2048];
@@ -312,7 +336,9 @@ pub(crate) fn imds(mut stream: TcpStream) {
     let asked = String::from_utf8_lossy(&buffer[..length]).to_ascii_lowercase();
     let good = asked.starts_with("put /latest/api/token ") && asked.contains("x-aws-ec2-metadata-token-ttl-seconds: 1\r\n");
     let answer = match good {
-        true => "HTTP/1.1 200 OK\r\nServer: EC2ws\r\nContent-Length: 12\r\n\r\nSECRET-TOKEN",
+        true => {
+            "HTTP/1.1 200 OK\r\nServer: EC2ws\r\nX-Aws-Ec2-Metadata-Token-Ttl-Seconds: 1\r\nContent-Length: 12\r\n\r\nSECRET-TOKEN"
+        }
         false => "HTTP/1.1 401 Unauthorized\r\nServer: EC2ws\r\nContent-Length: 0\r\n\r\n",
     };
     let _ = stream.write_all(answer.as_bytes());

@@ -155,7 +155,7 @@ fn report(scene: &Scene, nth: usize) -> Value {
         let outcome = if breached { "connected" } else { "timed_out" };
         let layer = if breached { "http" } else { "none" };
         json!({"address": address, "family": "ipv4", "source": "literal", "outcome": outcome, "layer": layer, "latency_seconds": 2.5,
-               "detail": "silence for 2.5 s"})
+               "detail": "silence for 2.5 s", "attribution": if breached { Value::Null } else { json!("silence") }})
     };
     let target = |name: &str, kind: &str, addresses: &[&str], breached: bool| {
         let (verdict, reason) = if breached { ("breached", "token_issued") } else { ("blocked", "silence") };
@@ -165,11 +165,12 @@ fn report(scene: &Scene, nth: usize) -> Value {
         });
         let observations: Vec<Value> = addresses.iter().map(|address| observation(address)).collect();
         json!({"name": name, "kind": kind, "verdict": verdict, "finding": verdict, "reason": reason, "rule": 7,
-               "why": "each address stayed unreachable while a must-reach control of its family held", "since": since,
+               "why": "no address connected, while a firm must-reach control of each family answered", "since": since,
                "opening": opening, "recent": [], "startup_exposure_seconds": 0.0, "observations": observations})
     };
     let dns = json!({"address": "10.96.0.10:53", "family": "ipv4", "source": "literal", "outcome": "connected", "layer": "tcp",
-                     "latency_seconds": 0.001, "detail": "answered over UDP and TCP", "evidence": "answered"});
+                     "latency_seconds": 0.001, "detail": "DNS answer over TCP: No Error", "evidence": "answered",
+                     "attempts": {"tcp": {"made": 1, "answered": 1}, "udp": {"made": 0, "answered": 0}, "firm": true}});
     json!({
         "schema": "guardprobe.report/v1", "guard": "default/deny", "role": "agent", "node": format!("bare-{nth:04}"), "pod": null,
         "version": "0.1.0", "config_hash": "c0ffee", "endpoints_revision": null, "boot": boot, "round": scene.round_of(nth),

@@ -1,5 +1,6 @@
 //! Reports to look at, one for each situation that a reader meets.
 use guardprobe_core::model::config::{ControlKind, Expect, Kind};
+use guardprobe_core::model::control::{AnswerCount, ControlAttempts};
 use guardprobe_core::model::finding::{Attribution, Doubt, Finding, Verdict};
 use guardprobe_core::model::names::REPORT_SCHEMA;
 use guardprobe_core::model::observation::{Evidence, Identity, Layer, Observation, Outcome, Source};
@@ -70,6 +71,9 @@ fn target(name: &str, kind: Kind, found: Finding, rule: u8, why: &str, observati
         verdict: found.verdict(),
         finding: found.verdict(),
         reason: found.reason(),
+        attribution: if let Finding::Blocked(attribution) = found { Some(attribution) } else { None },
+        proof: None,
+        held_proof: None,
         rule,
         why: why.into(),
         since: at("2026-11-23T18:02:11Z"),
@@ -113,8 +117,11 @@ fn control(name: &str, expect: Expect, held: Option<bool>, observations: Vec<Obs
 }
 
 fn dns() -> ControlReport {
-    let answer = open("10.100.0.10:53", Source::Literal, Layer::Tcp, Evidence::Answered, "DNS over UDP: NXDOMAIN");
-    control("dns", Expect::MustReach, Some(true), vec![answer])
+    let answer =
+        open("10.100.0.10:53", Source::Literal, Layer::Tcp, Evidence::Answered, "DNS answer over TCP: Non-Existent Domain");
+    let tcp = AnswerCount { made: 1, answered: 1 };
+    let attempts = Some(ControlAttempts { tcp, firm: true, ..ControlAttempts::default() });
+    control("dns", Expect::MustReach, Some(true), vec![Observation { attempts, ..answer }])
 }
 
 fn nowhere(held: Option<bool>, observations: Vec<Observation>) -> ControlReport {
