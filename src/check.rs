@@ -127,9 +127,9 @@ fn rounds(config: &Config, pod: Pod, wait: Option<Duration>) -> std::io::Result<
             prober.begin_pass(before.is_some());
             let round = if warned { prober.round(&|_| {}).await } else { first_round(&prober, &waiting).await };
             warned = true;
-            let pass = Pass { round, began, ended: began.after(begun.elapsed() - began.up) };
+            let pass = Pass { judged: judged(config, &round), round, began, ended: began.after(begun.elapsed() - began.up) };
             let report = report(config, &pod, before.as_ref(), &pass);
-            if before.is_none() && says_silence(&judged(config, &pass)) {
+            if before.is_none() && says_silence(&pass.judged) {
                 before = Some(pass);
                 continue;
             }
@@ -151,6 +151,8 @@ fn rounds(config: &Config, pod: Pod, wait: Option<Duration>) -> std::io::Result<
 /// One pass over all targets and controls.
 struct Pass {
     round: Round,
+    /// What it alone says of each target.
+    judged: Vec<Judged>,
     began: Moment,
     ended: Moment,
 }
@@ -167,9 +169,8 @@ async fn first_round(prober: &Prober, waiting: &Waiting) -> Round {
     round
 }
 
-/// What one pass alone says of each target.
-fn judged(config: &Config, pass: &Pass) -> Vec<Judged> {
-    pass.round.targets.iter().map(|target| finding::judge(target, &pass.round.controls, config.proof)).collect()
+fn judged(config: &Config, round: &Round) -> Vec<Judged> {
+    round.targets.iter().map(|target| finding::judge(target, &round.controls, config.proof)).collect()
 }
 
 fn says_silence(judged: &[Judged]) -> bool {
@@ -214,12 +215,11 @@ fn report(config: &Config, pod: &Pod, before: Option<&Pass>, newest: &Pass) -> R
     let names = config.targets.iter().map(|target| target.name.clone());
     let first = before.unwrap_or(newest);
     let mut histories = Histories::new(&speaker.boot, first.began, config.interval, names);
-    let earlier = before.map(|pass| (pass, judged(config, pass)));
     for (index, target) in newest.round.targets.iter().enumerate() {
-        let mut found = finding::judge(target, &newest.round.controls, config.proof);
-        if let Some((pass, judged)) = &earlier {
+        let mut found = newest.judged[index].clone();
+        if let Some(pass) = before {
             // Of the first pass only a breach stays, and what keeps silence from being confirmed.
-            let earlier = &judged[index];
+            let earlier = &pass.judged[index];
             if earlier.finding.verdict() == Verdict::Breached {
                 histories.finished(index, pass.began, pass.ended, &pass.round.targets[index], earlier);
             }

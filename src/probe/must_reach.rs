@@ -150,11 +150,8 @@ impl ControlProbe<'_> {
     /// could not be asked: with packet loss that is the same, and the next round asks again.
     async fn counterparts_answer(&self) -> Option<bool> {
         let not_the_control = &Cell::new(false);
-        let asked = super::controls::hosts_beside(self.address.socket.ip(), self.address.service).map(|ip| {
-            let probe = ControlProbe { ..*self };
-            let socket = SocketAddr::new(ip, self.address.socket.port());
-            async move { probe.tcp_attempt(socket, not_the_control).await }
-        });
+        let asked = super::controls::hosts_beside(self.address.socket.ip(), self.address.service)
+            .map(|ip| self.tcp_attempt(SocketAddr::new(ip, self.address.socket.port()), not_the_control));
         let results = join_all(asked).await;
         let answers = results.iter().filter(|result| result.attempt.answered).count();
         let all_asked = results.iter().all(|result| result.outcome != Outcome::LocalError);
