@@ -161,6 +161,10 @@ pub(super) fn scenarios(chosen: &[String]) -> io::Result<ExitCode> {
                 .collect::<Vec<_>>()
         });
         for (name, outcome) in group.iter().zip(outcomes) {
+            let outcome = match &outcome {
+                Ok(first) if scenario::only_lacks_proof(name, first) => again(name, width, first),
+                _ => outcome,
+            };
             let report = outcome.as_ref().ok().map(|outcome| outcome.report.clone());
             wrong += usize::from(!row(name, width, outcome));
             if let (Some(report), 1) = (report, chosen.len()) {
@@ -170,6 +174,12 @@ pub(super) fn scenarios(chosen: &[String]) -> io::Result<ExitCode> {
     }
     println!("\n{} judged as expected, {wrong} not, in {}", chosen.len() - wrong, took(start.elapsed()));
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(names::EXIT_LAB_UNEXPECTED) })
+}
+
+/// Plays a situation once more, alone. On a busy machine one lost packet makes `unproved` of `blocked`; nothing else is tried twice.
+fn again(name: &str, width: usize, first: &Outcome) -> io::Result<Outcome> {
+    println!("     {name:<width$}  once more, alone: {}", first.wrong.join("; "));
+    scenario::run_in_child(name)
 }
 
 /// A situation that was asked for by its name: what it is, what was expected, and what was seen.

@@ -541,6 +541,17 @@ pub(super) fn about(name: &str) -> Option<(&'static str, &'static [(&'static str
     CATALOGUE.iter().find(|scenario| scenario.name == name).map(|scenario| (scenario.about, scenario.expect))
 }
 
+/// True when a situation differs from what is expected by `unproved` in place of `blocked`, and by nothing else.
+pub(super) fn only_lacks_proof(name: &str, outcome: &Outcome) -> bool {
+    let Some((_, expect)) = about(name) else { return false };
+    let differs = |(target, finding): &&(&str, &str)| !outcome.judged.contains(&format!("{target} {finding}"));
+    let is_unproved = |(target, finding): &(&str, &str)| {
+        finding.starts_with("blocked") && outcome.judged.contains(&format!("{target} inconclusive: unproved"))
+    };
+    let mut different = expect.iter().filter(differs).peekable();
+    different.peek().is_some() && different.all(is_unproved)
+}
+
 /// The names that a person asked for: one, or all.
 pub(super) fn select(name: &str) -> Option<Vec<String>> {
     let known = CATALOGUE.iter().map(|scenario| scenario.name.to_owned());

@@ -3,7 +3,7 @@
 //! socket2, the error queue and raw errno values live in this file and nowhere else.
 #![expect(clippy::disallowed_methods, reason = "an attempt is timed here, at the edge")]
 use super::pod::PodNetwork;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::future::select_all;
 use guardprobe_core::judge::attempt::{self, Ending, Icmp};
 use guardprobe_core::model::address::Family;
 use guardprobe_core::model::names;
@@ -72,20 +72,16 @@ pub(super) async fn connect(network: &PodNetwork, address: SocketAddr, budget: D
 
 /// As [`connect`], by several connections at once: the first that stands, else what says least that nobody is let through.
 pub(super) async fn connect_any(network: &PodNetwork, address: SocketAddr, budget: Duration, flows: usize) -> Attempt {
-    let mut attempts: FuturesUnordered<_> = (0..flows.max(1)).map(|_| connect(network, address, budget)).collect();
-    let mut worst: Option<Attempt> = None;
-    while let Some(attempt) = attempts.next().await {
-        if attempt.outcome == Outcome::Connected {
-            return attempt;
-        }
-        if worst.as_ref().is_none_or(|worst| rank(attempt.outcome) < rank(worst.outcome)) {
-            worst = Some(attempt);
+    let all = (0..flows.max(1)).map(|_| Box::pin(connect(network, address, budget)));
+    let (mut worst, _, mut running) = select_all(all).await;
+    while worst.outcome != Outcome::Connected && !running.is_empty() {
+        let (next, _, rest) = select_all(running).await;
+        running = rest;
+        if rank(next.outcome) < rank(worst.outcome) {
+            worst = next;
         }
     }
-    match worst {
-        Some(worst) => worst,
-        None => connect(network, address, budget).await,
-    }
+    worst
 }
 
 /// The order in which outcomes speak for all flows to one address: doubts first, the best proof last.

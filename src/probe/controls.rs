@@ -40,8 +40,7 @@ pub(super) struct ControlResult {
 impl Controls {
     /// Adds the default controls to the configured ones. `budget` is what one attempt may take.
     pub(super) fn new(configured: &[Control], pod: &Pod, budget: Duration) -> Self {
-        let domain = resolv::cluster_domain(&pod.resolv_conf).unwrap_or_else(|| "cluster.local".to_owned());
-        let question = Name::from_utf8(format!("{}.{domain}.", names::API_SERVER_NAME)).unwrap_or_else(|_| Name::root());
+        let question = Name::from_utf8(format!("{}.{}.", names::API_SERVER_NAME, pod.cluster_domain())).unwrap_or_else(|_| Name::root());
         Controls { all: with_defaults(configured, pod), question, budget, memory: RefCell::default() }
     }
 

@@ -47,6 +47,11 @@ impl Pod {
         }
     }
 
+    /// The cluster's domain: as the resolver configuration names it, else `cluster.local`.
+    pub(super) fn cluster_domain(&self) -> String {
+        resolv::cluster_domain(&self.resolv_conf).unwrap_or_else(|| "cluster.local".to_owned())
+    }
+
     /// True for the address of this pod's node, as far as the pod was told.
     pub(super) fn is_node(&self, ip: IpAddr) -> bool {
         self.node_ip.is_some_and(|node| node.to_canonical() == ip.to_canonical())
