@@ -51,7 +51,7 @@ pub struct Cli {
         global = true,
         env = "GUARDPROBE_LOG",
         hide_default_value = true,
-        default_value = "info,hickory_resolver=error,hickory_net=error,kube_client=off,kube_runtime=error"
+        default_value = "info,kube_client=off,kube_runtime=error"
     )]
     pub log: String,
     /// How the log looks.

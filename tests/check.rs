@@ -1,7 +1,11 @@
 //! `guardprobe check` against real packets, in namespaces made by hand.
 #![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
 #![expect(clippy::disallowed_methods, reason = "a test looks at the clock")]
+#[path = "check/certificates.rs"]
+mod certificates;
 mod common;
+#[path = "check/names.rs"]
+mod names;
 use common::{Ca, Checked, ENDPOINT, IMDS4, World, guardprobe, imds, inside};
 use guardprobe_core::model::observation::{Layer, Outcome};
 use std::io::{Read, Write};

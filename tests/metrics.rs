@@ -53,6 +53,7 @@ fn round(observations: Vec<Observation>, control: Option<Outcome>) -> Round {
             name: "imds".into(),
             kind: Kind::Imds,
             proof: None,
+            addresses_given: false,
             observations,
             unresolved: vec![],
             stale: None,

@@ -1,31 +1,19 @@
 //! Where a target lives in this round: literals, the pod's environment, names looked up now, the endpoints file.
 #![expect(clippy::disallowed_methods, reason = "the age of a file is told here, at the edge")]
 use super::files;
-use super::pod::Pod;
+use super::pod::{Pod, PodNetwork};
+use super::resolver::Resolver;
 use futures_util::future::join_all;
 use guardprobe_core::model::address::HostPort;
 use guardprobe_core::model::config::{Control, Kind, Target};
 use guardprobe_core::model::names;
 use guardprobe_core::model::observation::Source;
 use guardprobe_core::parse::endpoints::{self, Endpoints};
-use guardprobe_core::parse::resolv;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::system_conf::parse_resolv_conf;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::time::timeout;
-
-/// How long one server is waited for, and how often a query is repeated, within the budget of the whole look-up.
-const SERVER_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What is said of a name that nobody answered for.
-const SILENCE: &str = "no answer from the resolver";
 
 /// One address of a target or control.
 #[derive(Debug, Clone)]
@@ -36,11 +24,13 @@ pub(super) struct Address {
     pub(super) service: bool,
     /// The host name that led here, where one did.
     pub(super) host: Option<String>,
+    /// It is the cluster's public endpoint.
+    pub(super) public_endpoint: bool,
 }
 
 impl Address {
     fn new(socket: SocketAddr, source: Source) -> Self {
-        Address { socket, source, service: false, host: None }
+        Address { socket, source, service: false, host: None, public_endpoint: false }
     }
 }
 
@@ -48,7 +38,7 @@ impl Address {
 #[derive(Debug, Default)]
 pub(super) struct Located {
     pub(super) addresses: Vec<Address>,
-    /// Names that gave no address, each with what the resolver said.
+    /// Names that were not looked up in full, each with the reason.
     pub(super) unresolved: Vec<String>,
     /// Why the endpoints file gave nothing.
     pub(super) stale: Option<String>,
@@ -84,7 +74,10 @@ impl Located {
     /// Adds an address unless it is there already; that it is a Service's stays known either way.
     fn add(&mut self, address: Address) {
         match self.addresses.iter_mut().find(|known| known.socket == address.socket) {
-            Some(known) => known.service |= address.service,
+            Some(known) => {
+                known.service |= address.service;
+                known.public_endpoint |= address.public_endpoint;
+            }
             None => self.addresses.push(address),
         }
     }
@@ -95,18 +88,16 @@ impl Located {
 pub(super) struct Locator {
     pod: Pod,
     cluster_domain: String,
-    resolver: Result<TokioResolver, String>,
-    budget: Duration,
+    resolver: Resolver,
     /// What the endpoints files said when they were read last.
     endpoints: RefCell<HashMap<PathBuf, Result<Endpoints, String>>>,
 }
 
 impl Locator {
-    /// `budget` is how long all names of one target together may take.
+    /// `budget` is how long the look-up of one name may take.
     pub(super) fn new(pod: Pod, budget: Duration) -> Self {
-        let resolver = resolver(&pod.resolv_conf).map_err(|error| error.to_string());
-        let cluster_domain = resolv::cluster_domain(&pod.resolv_conf).unwrap_or_else(|| "cluster.local".to_owned());
-        Locator { pod, cluster_domain, resolver, budget, endpoints: RefCell::default() }
+        let (resolver, cluster_domain) = (Resolver::new(&pod, budget), pod.cluster_domain());
+        Locator { pod, cluster_domain, resolver, endpoints: RefCell::default() }
     }
 
     /// Where a target lives, as far as that is known without asking anybody: these need not wait for a resolver.
@@ -122,8 +113,11 @@ impl Locator {
                 found.add(Address::new(socket, Source::Literal));
             }),
         }
-        let literal = target.addresses.iter().chain(&target.public_endpoint).filter_map(HostPort::socket);
+        let literal = target.addresses.iter().filter_map(HostPort::socket);
         literal.for_each(|socket| found.add(Address::new(socket, Source::Literal)));
+        if let Some(socket) = target.public_endpoint.as_ref().and_then(HostPort::socket) {
+            found.add(Address { public_endpoint: true, ..Address::new(socket, Source::Literal) });
+        }
         if let Some(path) = self.endpoints_path(target) {
             add_endpoints(self.endpoints.borrow().get(&path).cloned(), &mut found);
         }
@@ -150,41 +144,45 @@ impl Locator {
     }
 
     /// Where the names of a target lead now.
-    pub(super) async fn looked_up(&self, target: &Target) -> Located {
-        let mut found = Located::default();
+    pub(super) async fn looked_up(&self, target: &Target, network: &PodNetwork) -> Located {
+        let mut hosts: Vec<HostPort> = Vec::new();
         if target.kind == Kind::KubeApi && target.addresses.is_empty() {
-            self.api_name(&mut found).await;
-            self.named(self.api_host_name().iter(), &mut found).await;
+            hosts.push(HostPort::Name { host: names::API_SERVER_NAME.to_owned(), port: self.pod.api_port });
+            hosts.extend(self.api_host_name());
         }
-        self.named(target.addresses.iter().chain(&target.public_endpoint), &mut found).await;
+        hosts.extend(target.addresses.iter().chain(&target.public_endpoint).cloned());
+        let mut found = Located::default();
+        self.named(&hosts, network, &mut found).await;
         self.mark_service(&mut found, |ip, service| ip.to_canonical() == service.to_canonical());
+        if let Some((public_host, port)) = target.public_endpoint.as_ref().and_then(HostPort::name) {
+            let of_it = |address: &&mut Address| address.host.as_deref() == Some(public_host) && address.socket.port() == port;
+            found.addresses.iter_mut().filter(of_it).for_each(|address| address.public_endpoint = true);
+        }
         found
     }
 
     /// Where a configured control lives now.
-    pub(super) async fn control(&self, control: &Control) -> Located {
+    pub(super) async fn control(&self, control: &Control, network: &PodNetwork) -> Located {
         let mut found = Located::default();
         let literal = control.addresses.iter().filter_map(HostPort::socket);
         literal.for_each(|socket| found.add(Address::new(socket, Source::Literal)));
-        self.named(control.addresses.iter(), &mut found).await;
+        self.named(&control.addresses, network, &mut found).await;
         // A range of Services holds nothing else, and is no smaller than that: the cluster's DNS is beside its API.
         self.mark_service(&mut found, is_beside);
         found
     }
 
     /// Looks up the names among these, all at once.
-    async fn named(&self, hosts: impl Iterator<Item = &HostPort>, found: &mut Located) {
-        let looked_up = join_all(
-            hosts.filter_map(HostPort::name).map(|(host, port)| async move { (host, port, self.look_up(host, port).await) }),
-        );
-        for (host, port, sockets) in looked_up.await {
-            match sockets {
-                Err(why) => found.unresolved.push(format!("{host}:{port} ({why})")),
-                Ok(sockets) => sockets.into_iter().for_each(|socket| {
-                    let service = self.is_service_name(host);
-                    found.add(Address { service, host: Some(host.to_owned()), ..Address::new(socket, Source::Dns) });
-                }),
+    async fn named(&self, hosts: &[HostPort], network: &PodNetwork, found: &mut Located) {
+        let names = hosts.iter().filter_map(HostPort::name);
+        let looked_up = names.map(|(host, port)| async move { (host, port, self.resolver.look_up(host, network).await) });
+        for (host, port, looked_up) in join_all(looked_up).await {
+            let service = self.is_service_name(host);
+            for ip in looked_up.addresses {
+                let address = Address::new(SocketAddr::new(ip, port), Source::Dns);
+                found.add(Address { service, host: Some(host.to_owned()), ..address });
             }
+            found.unresolved.extend(looked_up.doubt.map(|doubt| format!("{host}:{port}: {doubt}")));
         }
     }
 
@@ -192,18 +190,6 @@ impl Locator {
     fn is_service_name(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.');
         host.ends_with(".svc") || host.ends_with(&format!(".svc.{}", self.cluster_domain))
-    }
-
-    /// The name of the API's Service: what it leads to is a Service's address.
-    async fn api_name(&self, found: &mut Located) {
-        let looked_up = timeout(self.budget, self.look_up_first(api_names(&self.pod.resolv_conf), self.pod.api_port)).await;
-        match looked_up.unwrap_or_else(|_| Err(SILENCE.to_owned())) {
-            Err(why) => found.unresolved.push(format!("{} ({why})", names::API_SERVER_NAME)),
-            Ok(sockets) => sockets.into_iter().for_each(|socket| {
-                let host = Some(names::API_SERVER_NAME.to_owned());
-                found.add(Address { service: true, host, ..Address::new(socket, Source::Dns) });
-            }),
-        }
     }
 
     /// `KUBERNETES_SERVICE_HOST` where it is a name: some platforms put their API's own there, which is no Service's address.
@@ -222,7 +208,7 @@ impl Locator {
         const PORT: u16 = 10250;
         match self.pod.node_ip {
             Some(ip) => found.add(Address::new(SocketAddr::new(ip, PORT), Source::Env)),
-            None => found.unresolved.push("the node (GUARDPROBE_NODE_IP is not set; the chart sets it)".to_owned()),
+            None => found.unresolved.push("the node's address: GUARDPROBE_NODE_IP is not set (the chart sets it)".to_owned()),
         }
     }
 
@@ -233,25 +219,6 @@ impl Locator {
             address.service |= is_service(address.socket.ip(), service);
         }
     }
-
-    /// The first of these names that has an address; else what was said of the last.
-    async fn look_up_first(&self, names: [String; 2], port: u16) -> Result<Vec<SocketAddr>, String> {
-        let [first, second] = &names;
-        match self.look_up(first, port).await {
-            Ok(sockets) => Ok(sockets),
-            Err(_) => self.look_up(second, port).await,
-        }
-    }
-
-    /// Both families of one name.
-    async fn look_up(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-        let resolver = self.resolver.as_ref().map_err(Clone::clone)?;
-        let answer = timeout(self.budget, resolver.lookup_ip(name)).await.map_err(|_| SILENCE.to_owned())?;
-        let answer = answer.map_err(|error| in_words(&error))?;
-        let sockets: Vec<SocketAddr> =
-            answer.iter().take(names::NAME_ADDRESSES_MAX).map(|ip| SocketAddr::new(ip.to_canonical(), port)).collect();
-        if sockets.is_empty() { Err("the name has no address".to_owned()) } else { Ok(sockets) }
-    }
 }
 
 /// True for two addresses of one /24, or of one /112 in IPv6.
@@ -260,34 +227,6 @@ fn is_beside(ip: IpAddr, other: IpAddr) -> bool {
         (IpAddr::V4(ip), IpAddr::V4(other)) => ip.octets()[..3] == other.octets()[..3],
         (IpAddr::V6(ip), IpAddr::V6(other)) => ip.segments()[..7] == other.segments()[..7],
         _ => false,
-    }
-}
-
-fn resolver(resolv_conf: &str) -> Result<TokioResolver, NetError> {
-    let (config, mut options) = parse_resolv_conf(resolv_conf)?;
-    let (_, search, servers) = config.into_parts();
-    let config = ResolverConfig::from_parts(None, search, servers); // the host's own domain is no part of a pod's search list
-    options.timeout = SERVER_TIMEOUT;
-    options.cache_size = 0; // an address that moved must be seen in the next round
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-    *builder.options_mut() = options;
-    builder.build()
-}
-
-/// `kubernetes.default.svc` as absolute names, in the order of trying: looked up through the search list it would cost up to
-/// eight queries in every pod (`ndots:5`), and another namespace could answer for it.
-fn api_names(resolv_conf: &str) -> [String; 2] {
-    let domain = resolv::cluster_domain(resolv_conf).unwrap_or_else(|| "cluster.local".to_owned());
-    [format!("{}.{domain}.", names::API_SERVER_NAME), format!("{}.", names::API_SERVER_NAME)]
-}
-
-fn in_words(error: &NetError) -> String {
-    match error {
-        error if error.is_nx_domain() => "no such name".to_owned(),
-        error if error.is_no_records_found() => "the name has no address".to_owned(),
-        NetError::Timeout => SILENCE.to_owned(),
-        error => error.to_string(),
     }
 }
 

@@ -8,6 +8,7 @@ use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{Method, Request};
 use rustls::pki_types::ServerName;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -27,12 +28,26 @@ pub(super) struct Question {
     pub(super) tls: Option<Tls>,
     /// What is asked over HTTP.
     pub(super) http: Option<Ask>,
+    /// PEM file of the CA of a public endpoint, where it has one of its own.
+    pub(super) public_endpoint_ca_file: Option<PathBuf>,
+}
+
+impl Question {
+    /// The question for one address of the target.
+    pub(super) fn of(&self, public_endpoint: bool) -> Cow<'_, Self> {
+        let (Some(tls), Some(ca_file), true) = (&self.tls, &self.public_endpoint_ca_file, public_endpoint) else {
+            return Cow::Borrowed(self);
+        };
+        let tls = Tls { ca_file: Some(ca_file.clone()), ..tls.clone() };
+        Cow::Owned(Question { tls: Some(tls), ..self.clone() })
+    }
 }
 
 /// A TLS handshake to be made.
 #[derive(Debug, Clone)]
 pub(super) struct Tls {
-    /// SNI, and the name that the certificate must carry; by default the host that was named.
+    /// SNI, and the name that the certificate must carry. By default the host that was named; of an API server's bare address
+    /// `kubernetes.default.svc`.
     pub(super) server_name: Option<String>,
     /// PEM file of the CA.
     pub(super) ca_file: Option<PathBuf>,
@@ -121,7 +136,8 @@ async fn over_tls(
     address: SocketAddr,
     stream: TcpStream,
 ) -> Climbed {
-    let name = server_name(tls.server_name.as_deref().or(host), address);
+    let of_kind = Some(API_SERVER_NAME).filter(|_| kind == Kind::KubeApi);
+    let name = server_name(tls.server_name.as_deref().or(host).or(of_kind), address);
     let ca = Ca::read(tls.ca_file.as_deref()).await;
     let (stream, heard) = Heard::listen(stream);
     let shaken = timeout(CLIMB_TIMEOUT, tls::handshake(stream, name, &ca)).await;
@@ -155,18 +171,16 @@ fn server_name(name: Option<&str>, address: SocketAddr) -> ServerName<'static> {
     name.and_then(|name| ServerName::try_from(name).ok()).unwrap_or_else(|| ServerName::from(address.ip()))
 }
 
-/// For the API server it counts whose CA signed, not for which names: a cluster may have been made without the usual ones.
+/// For the API server it counts whose CA signed, whatever else is wrong: a cluster may have been made without the usual names.
 fn recognise_certificate(kind: Kind, certificate: &Certificate) -> Climbed {
     let shown = |evidence, identity, words: String| Climbed { layer: Layer::Tls, evidence, identity, detail: Some(words) };
     let whose = if kind == Kind::KubeApi { "the cluster's CA" } else { "the expected CA" };
     match certificate {
         Certificate::Proven => shown(Evidence::Identified, Some(Identity::Proven), format!("certificate of {whose}")),
-        Certificate::OtherName if kind == Kind::KubeApi => shown(
-            Evidence::Identified,
-            Some(Identity::Proven),
-            format!("certificate of {whose}, though not for {API_SERVER_NAME}"),
-        ),
-        Certificate::OtherName => shown(Evidence::Answered, None, format!("certificate of {whose}, for other names")),
+        Certificate::Flawed(flaw) if kind == Kind::KubeApi => {
+            shown(Evidence::Identified, Some(Identity::Proven), format!("certificate of {whose}, though {flaw}"))
+        }
+        Certificate::Flawed(flaw) => shown(Evidence::Answered, None, format!("certificate of {whose}, but {flaw}")),
         Certificate::OtherCa(why) => {
             shown(Evidence::Answered, Some(Identity::Wrong), format!("certificate is not of {whose} ({why})"))
         }

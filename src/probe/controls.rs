@@ -40,14 +40,15 @@ pub(super) struct ControlResult {
 impl Controls {
     /// Adds the default controls to the configured ones. `budget` is what one attempt may take.
     pub(super) fn new(configured: &[Control], pod: &Pod, budget: Duration) -> Self {
-        let question = Name::from_utf8(format!("{}.{}.", names::API_SERVER_NAME, pod.cluster_domain())).unwrap_or_else(|_| Name::root());
+        let question =
+            Name::from_utf8(format!("{}.{}.", names::API_SERVER_NAME, pod.cluster_domain())).unwrap_or_else(|_| Name::root());
         Controls { all: with_defaults(configured, pod), question, budget, memory: RefCell::default() }
     }
 
     /// The addresses of the must-not-connect controls, each with its control's index: known before the first target is tried.
-    pub(super) async fn negatives(&self, locator: &Locator) -> Vec<(usize, Located)> {
+    pub(super) async fn negatives(&self, locator: &Locator, network: &PodNetwork) -> Vec<(usize, Located)> {
         let negative = self.all.iter().enumerate().filter(|(_, control)| control.expect == Expect::MustNotConnect);
-        join_all(negative.map(|(index, control)| async move { (index, locator.control(control).await) })).await
+        join_all(negative.map(|(index, control)| async move { (index, locator.control(control, network).await) })).await
     }
 
     /// Asks one must-reach control; says nothing of others.
@@ -62,9 +63,9 @@ impl Controls {
         if control.expect != Expect::MustReach {
             return ControlResult::default();
         }
-        let Ok(located) = timeout_at(context.end, locator.control(control)).await else {
+        let Ok(located) = timeout_at(context.end, locator.control(control, context.network)).await else {
             return ControlResult {
-                unresolved: vec![format!("{} (the round ended first)", control.name)],
+                unresolved: vec![format!("{}: the round ended first", control.name)],
                 ..ControlResult::default()
             };
         };

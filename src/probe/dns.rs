@@ -1,5 +1,4 @@
-//! The question of a DNS control: an address of the API's name, over TCP or UDP.
-use guardprobe_core::judge::control::is_own_answer;
+//! One DNS query and its answer, over TCP or UDP.
 use hickory_proto::op::{Message, MessageType, Query};
 use hickory_proto::rr::{Name, RecordType};
 use std::io;
@@ -11,24 +10,15 @@ use tokio::time::timeout;
 
 /// When an unanswered UDP query is sent again.
 const RESEND_AFTER: Duration = Duration::from_secs(1);
-/// The largest answer that is read; a UDP answer without EDNS is at most 512 bytes.
-const ANSWER_MAX: usize = 4096;
+/// The largest datagram that is read; a UDP answer without EDNS is at most 512 bytes. An answer over TCP is at most 65,535 bytes long.
+const DATAGRAM_MAX: usize = 4096;
 
-/// A name server's answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DnsAnswer {
-    /// True for NOERROR and NXDOMAIN: the server knows, or has asked somebody who does.
-    pub(super) is_own: bool,
-    /// The response code in words.
-    pub(super) code: String,
-}
-
-/// A query for the IPv4 address of a name.
-pub(super) fn query(name: &Name) -> io::Result<Vec<u8>> {
+/// A query for the records of a name.
+pub(super) fn query(name: &Name, record: RecordType) -> io::Result<Vec<u8>> {
     let mut message = Message::query();
     message.metadata.id = fastrand::u16(..);
     message.metadata.recursion_desired = true;
-    message.add_query(Query::query(name.clone(), RecordType::A));
+    message.add_query(Query::query(name.clone(), record));
     message.to_vec().map_err(io::Error::other)
 }
 
@@ -36,10 +26,10 @@ pub(super) fn query(name: &Name) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// The connection ended first, or what came back is no answer to the query.
-pub(super) async fn over_tcp(stream: &mut TcpStream, query: &[u8]) -> io::Result<DnsAnswer> {
+pub(super) async fn over_tcp(stream: &mut TcpStream, query: &[u8]) -> io::Result<Message> {
     let length = u16::try_from(query.len()).map_err(io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
-    let mut buffer = vec![0; usize::from(stream.read_u16().await?).min(ANSWER_MAX)];
+    let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut buffer).await?;
     answer(query, &buffer).ok_or_else(|| io::Error::other("not an answer to the question"))
 }
@@ -48,7 +38,7 @@ pub(super) async fn over_tcp(stream: &mut TcpStream, query: &[u8]) -> io::Result
 ///
 /// # Errors
 /// The kernel refused to send.
-pub(super) async fn over_udp(address: SocketAddr, query: &[u8]) -> io::Result<DnsAnswer> {
+pub(super) async fn over_udp(address: SocketAddr, query: &[u8]) -> io::Result<Message> {
     let any = if address.is_ipv4() {
         SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
     } else {
@@ -56,7 +46,7 @@ pub(super) async fn over_udp(address: SocketAddr, query: &[u8]) -> io::Result<Dn
     };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(address).await?;
-    let mut buffer = vec![0; ANSWER_MAX];
+    let mut buffer = vec![0; DATAGRAM_MAX];
     loop {
         socket.send(query).await?;
         if let Ok(answer) = timeout(RESEND_AFTER, first_answer(&socket, query, &mut buffer)).await {
@@ -66,7 +56,7 @@ pub(super) async fn over_udp(address: SocketAddr, query: &[u8]) -> io::Result<Dn
 }
 
 /// Passes over whatever else comes in: it must never be what makes us send.
-async fn first_answer(socket: &UdpSocket, query: &[u8], buffer: &mut [u8]) -> DnsAnswer {
+async fn first_answer(socket: &UdpSocket, query: &[u8], buffer: &mut [u8]) -> Message {
     loop {
         match socket.recv(buffer).await {
             Ok(length) => {
@@ -81,10 +71,8 @@ async fn first_answer(socket: &UdpSocket, query: &[u8], buffer: &mut [u8]) -> Dn
 }
 
 /// The bytes as an answer to that query, if they are one.
-fn answer(query: &[u8], bytes: &[u8]) -> Option<DnsAnswer> {
+fn answer(query: &[u8], bytes: &[u8]) -> Option<Message> {
     let message = Message::from_vec(bytes).ok()?;
     let same = bytes.get(..2) == query.get(..2);
-    let code = message.metadata.response_code;
-    let answer = DnsAnswer { is_own: is_own_answer(code.into()), code: code.to_string() };
-    (same && message.metadata.message_type == MessageType::Response).then_some(answer)
+    (same && message.metadata.message_type == MessageType::Response).then_some(message)
 }

@@ -53,7 +53,7 @@ impl Prober {
         if seen.outcome != Outcome::Connected {
             return (seen, false);
         }
-        let negatives = self.controls.negatives(&self.locator).await;
+        let negatives = self.controls.negatives(&self.locator, network).await;
         let (latency, most) = (attempt.latency, self.config.timeout);
         let negative = must_not_connect(network, door.address, latency, &negatives, most).await;
         if intercepted(&negative) {

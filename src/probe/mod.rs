@@ -5,9 +5,10 @@
 //! | [`round`] | one pass over all targets and controls |
 //! | [`lone`] | a single connect between passes |
 //! | `addresses` | the addresses of targets and controls, as they are now |
+//! | `resolver`, `dns` | look-ups of names |
 //! | `connect` | one attempt, and how it ended |
-//! | `climb` | what is asked of an address that connects |
-//! | `controls`, `must_reach`, `dns` | the probes with the opposite job |
+//! | `climb`, `tls`, `issuer` | what is asked of an address that connects, and whose certificate it shows |
+//! | `controls`, `must_reach` | the probes with the opposite job |
 //! | `memory` | what one round leaves to the next |
 //! | [`pod`] | what this process finds around itself |
 //! | [`files`] | mounted files |
@@ -17,9 +18,11 @@ mod connect;
 mod controls;
 mod dns;
 pub mod files;
+mod issuer;
 pub mod lone;
 mod memory;
 mod must_reach;
 pub mod pod;
+mod resolver;
 pub mod round;
 mod tls;

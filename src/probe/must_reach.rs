@@ -11,7 +11,7 @@ use guardprobe_core::model::config::ControlKind;
 use guardprobe_core::model::control::{ControlAttempt, Protocol};
 use guardprobe_core::model::names;
 use guardprobe_core::model::observation::{Evidence, Layer, Observation, Outcome};
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 use http_body_util::Empty;
 use hyper::Request;
 use std::cell::Cell;
@@ -192,11 +192,12 @@ impl ControlProbe<'_> {
         match self.kind {
             ControlKind::Tcp => (attempt.answered, attempt.own_answer) = (true, true),
             ControlKind::Dns => {
-                let Ok(query) = dns::query(self.question) else { return };
+                let Ok(query) = dns::query(self.question, RecordType::A) else { return };
                 match timeout(left, dns::over_tcp(&mut stream, &query)).await {
                     Ok(Ok(answer)) => {
-                        (attempt.answered, attempt.own_answer) = (true, answer.is_own);
-                        result.detail = Some(format!("DNS answer over TCP: {}", answer.code));
+                        let code = answer.metadata.response_code;
+                        (attempt.answered, attempt.own_answer) = (true, control::is_own_answer(code.into()));
+                        result.detail = Some(format!("DNS answer over TCP: {code}"));
                     }
                     Ok(Err(error)) => result.detail = Some(format!("connects, but gives no DNS answer: {error}")),
                     Err(_) => result.detail = Some("connects, but gives no DNS answer".to_owned()),
@@ -228,21 +229,21 @@ impl ControlProbe<'_> {
             return None;
         }
         let began = Instant::now();
-        let query = dns::query(self.question).ok()?;
+        let query = dns::query(self.question, RecordType::A).ok()?;
         let answer = timeout(self.budget.saturating_sub(UDP_AFTER), dns::over_udp(self.address.socket, &query)).await;
-        let answer = answer.ok().and_then(Result::ok);
+        let code = answer.ok().and_then(Result::ok).map(|answer| answer.metadata.response_code);
         Some(AttemptResult {
             attempt: ControlAttempt {
                 protocol: Protocol::Udp,
-                answered: answer.is_some(),
-                own_answer: answer.as_ref().is_some_and(|answer| answer.is_own),
+                answered: code.is_some(),
+                own_answer: code.is_some_and(|code| control::is_own_answer(code.into())),
                 first_syn: false,
                 on_node: self.on_node,
                 over_loopback: false,
             },
-            outcome: if answer.is_some() { Outcome::Connected } else { Outcome::TimedOut },
+            outcome: if code.is_some() { Outcome::Connected } else { Outcome::TimedOut },
             latency: began.elapsed(),
-            detail: answer.map(|answer| format!("DNS answer over UDP: {}", answer.code)),
+            detail: code.map(|code| format!("DNS answer over UDP: {code}")),
             sender: None,
         })
     }

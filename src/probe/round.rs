@@ -132,10 +132,13 @@ impl Prober {
             let why = addresses::read_endpoints(path).await.err()?;
             Some(format!("target {name}: endpointsFile {why}"))
         });
-        let authorities = self.config.targets.iter().filter_map(|target| Some((&target.name, target.ca_file.as_ref()?)));
-        let authorities = authorities.map(|(name, path)| async move {
+        let authorities = self.config.targets.iter().flat_map(|target| {
+            let files = [("caFile", &target.ca_file), ("publicEndpointCaFile", &target.public_endpoint_ca_file)];
+            files.into_iter().filter_map(move |(key, path)| Some((&target.name, key, path.as_ref()?)))
+        });
+        let authorities = authorities.map(|(name, key, path)| async move {
             let why = Ca::read(Some(path)).await.unusable()?;
-            Some(format!("target {name}: caFile {why}"))
+            Some(format!("target {name}: {key} {why}"))
         });
         let (endpoints, authorities) = tokio::join!(join_all(endpoints), join_all(authorities));
         endpoints.into_iter().chain(authorities).flatten().collect()
@@ -144,7 +147,7 @@ impl Prober {
     /// Must-not-connect controls that connect although no target is open, each with what follows from that.
     pub async fn connecting_negative_controls(&self) -> Vec<String> {
         let network = &PodNetwork::look();
-        let negatives = self.controls.negatives(&self.locator).await;
+        let negatives = self.controls.negatives(&self.locator, network).await;
         let all = negatives.iter().flat_map(|(index, located)| located.addresses.iter().map(move |address| (*index, address)));
         let tried = all.map(|(index, address)| async move {
             let attempt = connect(network, address.socket, self.config.timeout).await;
@@ -171,9 +174,9 @@ impl Prober {
     /// something connects where nothing lives, too.
     pub async fn round(&self, tell: &dyn Fn(Sight<'_>)) -> Round {
         let end = tokio::time::Instant::now() + self.longest_round();
-        let negatives = timeout_at(end, self.controls.negatives(&self.locator)).await.unwrap_or_default();
-        self.read_files().await;
         let network = PodNetwork::look();
+        let negatives = timeout_at(end, self.controls.negatives(&self.locator, &network)).await.unwrap_or_default();
+        self.read_files().await;
         let context =
             RoundContext { negatives: &negatives, network: &network, endpoints_known: self.locator.knows_endpoints(), end, tell };
         let targets = self.config.targets.iter().enumerate().map(|(index, target)| self.target(index, target, &context));
@@ -196,8 +199,8 @@ impl Prober {
         let probe = |address: Address| async move { self.address((index, address.socket), question, address, context).await };
         let mut known = self.locator.known(target);
         let by_name = async {
-            let found = timeout_at(context.end, self.locator.looked_up(target)).await;
-            let found = found.unwrap_or_else(|_| Located::nowhere("a name (the round ended first)"));
+            let found = timeout_at(context.end, self.locator.looked_up(target, context.network)).await;
+            let found = found.unwrap_or_else(|_| Located::nowhere("a name: the round ended first"));
             let fresh = found.addresses.iter().filter(|address| !known.has(address.socket)).cloned();
             (join_all(fresh.map(probe)).await, found)
         };
@@ -302,7 +305,8 @@ impl Prober {
             return Some(climbed);
         }
         let Some(stream) = stream else { return Some(Climbed::hung_up(question)) };
-        let climbed = climb::climb(question, address.host.as_deref(), address.socket, stream).await;
+        let question = question.of(address.public_endpoint);
+        let climbed = climb::climb(&question, address.host.as_deref(), address.socket, stream).await;
         self.memory.learn(key, climbed.clone());
         Some(climbed)
     }
@@ -312,16 +316,13 @@ impl Prober {
         let kind = target.kind;
         let named = || Tls { server_name: target.server_name.clone(), ca_file: target.ca_file.clone() };
         let tls = match kind {
-            Kind::KubeApi => Some(Tls {
-                server_name: Some(names::API_SERVER_NAME.to_owned()),
-                ca_file: target.ca_file.clone().or_else(|| self.pod.ca_file()),
-            }),
+            Kind::KubeApi => Some(Tls { server_name: None, ca_file: target.ca_file.clone().or_else(|| self.pod.ca_file()) }),
             Kind::Tls | Kind::Kubelet => Some(named()),
             Kind::Http if target.ca_file.is_some() || target.server_name.is_some() => Some(named()),
             _ => None,
         };
         let http = target.path.as_deref().map(Ask::get).or_else(|| Ask::of(kind));
-        Question { kind, tls, http }
+        Question { kind, tls, http, public_endpoint_ca_file: target.public_endpoint_ca_file.clone() }
     }
 
     fn assemble(&self, targets: Vec<Tried>, asked: Vec<ControlResult>) -> Round {
@@ -370,6 +371,7 @@ fn target_round(target: &Target, located: &mut Located) -> TargetRound {
         name: target.name.clone(),
         kind: target.kind,
         proof: target.proof,
+        addresses_given: !target.addresses.is_empty(),
         observations: Vec::new(),
         unresolved: std::mem::take(&mut located.unresolved),
         stale: located.stale.take(),

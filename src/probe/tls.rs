@@ -2,7 +2,7 @@
 //!
 //! A verifier that aborts would hide what the climb is for: whether a handshake *completes* with somebody else's certificate. So this one
 //! records its judgement and lets the handshake go on; nothing is ever sent on such a connection but what proves who answers.
-use super::files;
+use super::{files, issuer};
 use guardprobe_core::model::names;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -22,8 +22,8 @@ use tokio_rustls::client::TlsStream;
 pub(super) enum Certificate {
     /// Of the CA that was asked for, and for the name that was asked for.
     Proven,
-    /// Of that CA, but for other names.
-    OtherName,
+    /// Of that CA, but no client would accept it; in words, why.
+    Flawed(String),
     /// Not of that CA; in words, why.
     OtherCa(String),
     /// There was no CA to check with; in words, why.
@@ -123,17 +123,19 @@ impl Recorder {
             Ok(ca) => ca,
             Err(why) => return Certificate::Unchecked(why.clone()),
         };
-        let parsed = match ParsedCertificate::try_from(leaf) {
-            Ok(parsed) => parsed,
-            Err(error) => return Certificate::Unchecked(error.to_string()),
-        };
         // A server may show the very certificate that the CA file holds.
-        if !certificates.contains(leaf)
-            && let Err(error) = self.of_the_ca(&parsed, roots, chain, now)
-        {
-            return not_proven(&error);
+        let of_the_ca = || {
+            let parsed = ParsedCertificate::try_from(leaf)?;
+            if certificates.contains(leaf) { Ok(()) } else { self.of_the_ca(&parsed, roots, chain, now) }?;
+            verify_server_name(&parsed, name)
+        };
+        match of_the_ca() {
+            Ok(()) => Certificate::Proven,
+            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                Certificate::OtherCa("signed by another CA".to_owned())
+            }
+            Err(error) => flawed(&error, certificates, leaf, chain, name),
         }
-        if verify_server_name(&parsed, name).is_ok() { Certificate::Proven } else { Certificate::OtherName }
     }
 
     /// Whose a certificate is does not depend on the clock: one that has expired, or that a wrong clock calls not yet valid, is asked
@@ -155,14 +157,43 @@ impl Recorder {
     }
 }
 
-/// A certificate that cannot be checked is not thereby somebody else's.
-fn not_proven(error: &Error) -> Certificate {
-    use CertificateError::{BadEncoding, UnsupportedSignatureAlgorithmContext, UnsupportedSignatureAlgorithmForPublicKeyContext};
+/// What a certificate is that clients refuse for this error. Some flaws are found before the signature is looked at, so the signature is
+/// looked at here: only another CA's certificate is somebody else's.
+fn flawed(
+    error: &Error,
+    authorities: &[CertificateDer<'_>],
+    leaf: &CertificateDer<'_>,
+    chain: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+) -> Certificate {
+    let words = flaw(error, name);
+    if authorities.contains(leaf) {
+        return Certificate::Flawed(words);
+    }
+    match issuer::is_signed_by(authorities, leaf, chain) {
+        Some(true) => Certificate::Flawed(words),
+        Some(false) => Certificate::OtherCa("signed by another CA".to_owned()),
+        None => Certificate::Unchecked(format!("its signature cannot be verified here, and {words}")),
+    }
+}
+
+/// Why clients refuse a certificate, as the end of "certificate of the CA, though …".
+fn flaw(error: &Error, name: &ServerName<'_>) -> String {
+    let Error::InvalidCertificate(error) = error else { return "it cannot be read".to_owned() };
     match error {
-        Error::InvalidCertificate(
-            BadEncoding | UnsupportedSignatureAlgorithmContext { .. } | UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
-        ) => Certificate::Unchecked(error.to_string()),
-        _ => Certificate::OtherCa(error.to_string()),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("not for {}", name.to_str())
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => "not for servers".to_owned(),
+        CertificateError::BadEncoding => "it is not encoded as clients expect".to_owned(),
+        CertificateError::UnhandledCriticalExtension => "it has a critical extension that clients do not know".to_owned(),
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "it says CA:TRUE, as only a CA's own does".to_owned()
+        }
+        CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
+            "it is no X.509 version 3 certificate".to_owned()
+        }
+        _ => "clients do not accept it".to_owned(),
     }
 }
 

@@ -70,7 +70,7 @@ fn text(report: &Report, target: &TargetReport) -> String {
     let rows = Columns::of(report, 0, WIDTH);
     let mut text = rows.titles();
     text.extend(target.observations.iter().map(|seen| rows.row(seen, Hope::Closed(target.finding))));
-    text.extend(target.unresolved.iter().map(|name| format!("no address for {}\n", clean(name))));
+    text.extend(target.unresolved.iter().map(|name| format!("look-up of {}\n", clean(name))));
     text += &format!("rule {}: {}\n", target.rule, clean(&target.why));
     strip_str(&text).to_string()
 }

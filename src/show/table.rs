@@ -54,7 +54,7 @@ fn target_block(report: &Report, target: &TargetReport, rows: &Columns, width: u
     block += &reason_lines(target, width);
     block += &rows.titles();
     block.extend(target.observations.iter().map(|seen| rows.row(seen, Hope::Closed(target.finding))));
-    block.extend(target.unresolved.iter().map(|name| hang("  no address for ", PLAIN, &clean(name), width)));
+    block.extend(target.unresolved.iter().map(|name| hang("  look-up of ", PLAIN, &clean(name), width)));
     block += &support_lines(report, target, width);
     block += &history_lines(report, target, width);
     block + &rule_line(target, width)

@@ -226,7 +226,14 @@ impl World {
         thread::spawn(move || {
             let mut buffer = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                let _ = socket.send_to(&answer(&buffer[..length]), from);
+                let mut answer = answer(&buffer[..length]);
+                // As servers do without EDNS (RFC 1035, 4.2.1): what is longer has to be fetched over TCP.
+                if answer.len() > 512 {
+                    answer.truncate(512);
+                    answer[2] |= 0x02;
+                    answer = dns_head_of(&answer);
+                }
+                let _ = socket.send_to(&answer, from);
             }
         });
     }
@@ -361,6 +368,14 @@ pub(crate) fn dns_answer(query: &[u8]) -> Vec<u8> {
         answer.extend(address);
     }
     answer
+}
+
+/// The head and the question of an answer: one that was cut off holds no records.
+fn dns_head_of(answer: &[u8]) -> Vec<u8> {
+    let question = answer[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+    let mut head = answer[..12 + question].to_vec();
+    head[6..12].fill(0);
+    head
 }
 
 /// A key for the tokens of service accounts, private and public, as PEM.

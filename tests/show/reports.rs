@@ -81,6 +81,7 @@ fn target(name: &str, kind: Kind, found: Finding, rule: u8, why: &str, observati
         recent: Vec::new(),
         startup_exposure_seconds: 0.0,
         end_exposure_seconds: 0.0,
+        addresses_given: false,
         unresolved: Vec::new(),
         observations,
     }

@@ -78,9 +78,15 @@ fn standing(target: &TargetRound, controls: &[ControlRound], open: &Observation)
     match open.identity {
         Some(Identity::Proven) if somebody_answers_for_all => Standing::Breach { rule: 2 },
         _ if somebody_answers_for_all => Standing::Intercepted,
-        Some(Identity::Wrong) if target.kind == Kind::KubeApi => Standing::WrongIdentity,
+        Some(Identity::Wrong) if target.kind == Kind::KubeApi && may_be_released(open) => Standing::WrongIdentity,
         _ => Standing::Breach { rule: 1 },
     }
+}
+
+/// True for an address that a cluster gives up when an API server moves, so that somebody else may own it now: an endpoint. A ClusterIP
+/// stays for as long as the Service, and a name is what its owner says it is.
+fn may_be_released(seen: &Observation) -> bool {
+    matches!(seen.source, Source::File | Source::Literal) && !seen.service
 }
 
 /// True when an observation shows that the target itself was reached: whoever answered does not answer in its place.
@@ -189,7 +195,7 @@ fn family_doubt(controls: &[ControlRound], family: Family) -> Option<String> {
 /// Rule 5.
 fn addresses_missing(target: &TargetRound) -> Option<Judged> {
     if let Some(name) = target.unresolved.iter().min() {
-        return Some(Judged::doubt(5, Doubt::ResolveFailed, format!("no address for {name}")));
+        return Some(Judged::doubt(5, Doubt::ResolveFailed, format!("look-up of {name}")));
     }
     if let Some(stale) = &target.stale {
         return Some(Judged::doubt(5, Doubt::StaleAddresses, format!("the endpoints file gave no addresses: {stale}")));

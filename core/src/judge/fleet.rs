@@ -14,7 +14,6 @@ use crate::model::heard::{Heading, Heard, HeardTarget, Tried, Witnessed};
 use crate::model::incident::{Incident, Place};
 use crate::model::moment::Moment;
 use crate::model::names;
-use crate::model::observation::Source;
 use crate::model::report::{HeldProof, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -473,11 +472,10 @@ impl Around<'_> {
         }
     }
 
-    /// The addresses of the API that we have known for long, and that this target does not try. One whose addresses were all given by
-    /// hand is to try just those.
+    /// The addresses of the API that we have known for long, and that this target does not try. One whose configuration names the
+    /// addresses is to try just those.
     fn missing(&self, target: &HeardTarget) -> Vec<SocketAddr> {
-        let by_hand = !target.addresses.is_empty() && target.addresses.iter().all(|tried| tried.source == Source::Literal);
-        if target.kind != Kind::KubeApi || by_hand || is_starting(target) {
+        if target.kind != Kind::KubeApi || target.addresses_given || is_starting(target) {
             return Vec::new();
         }
         let tried = |address: &SocketAddr| {

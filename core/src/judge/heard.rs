@@ -15,6 +15,7 @@ fn target(told: TargetReport) -> HeardTarget {
     HeardTarget {
         addresses: told.observations.iter().filter(|seen| seen.tried()).map(tried).collect(),
         skipped: told.observations.iter().filter(|seen| !seen.tried()).map(|seen| seen.address).collect(),
+        addresses_given: told.addresses_given,
         name: told.name,
         kind: told.kind,
         verdict: told.verdict,

@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod heard;
 pub mod history;
 pub mod incidents;
+pub mod lookup;
 pub mod notice;
 pub mod placement;
 pub mod rate;

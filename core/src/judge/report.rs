@@ -43,6 +43,7 @@ fn target(history: &History, seen: &TargetRound, controls: &[ControlRound]) -> T
         recent: history.recent().cloned().collect(),
         startup_exposure_seconds: totals.startup_exposure.as_secs_f64(),
         end_exposure_seconds: totals.end_exposure.as_secs_f64(),
+        addresses_given: seen.addresses_given,
         unresolved: seen.unresolved.clone(),
         observations: seen.observations.iter().map(with_attribution).collect(),
     }
@@ -162,6 +163,7 @@ mod tests {
                 name: "api".into(),
                 kind: Kind::KubeApi,
                 proof: None,
+                addresses_given: false,
                 observations,
                 unresolved: vec![],
                 stale: None,

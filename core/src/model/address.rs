@@ -1,6 +1,7 @@
 //! Where a target lives: host and port as a person writes them, and the address families.
 use serde::{Deserialize, Serialize};
-use std::{fmt, net::IpAddr, net::SocketAddr, str::FromStr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{fmt, str::FromStr};
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -121,13 +122,27 @@ impl FromStr for HostPort {
         if text.parse::<IpAddr>().is_ok() {
             return Err(format!("{text:?} has no port: {EXPECTED}"));
         }
+        if text.contains('/') {
+            return Err(format!("{text:?} is a range: expected one address, as host:port such as 10.0.0.5:8200"));
+        }
         let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("{text:?} has no port: {EXPECTED}"))?;
         let port = port_number(port).ok_or_else(|| format!("port {port:?} in {text:?} is out of range: expected 1 to 65535"))?;
+        if host.parse::<Ipv6Addr>().is_ok() {
+            return Err(format!("{text:?} has no brackets: expected [{host}]:{port}"));
+        }
+        if let Some((address, zone)) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')?.split_once('%')) {
+            return Err(format!("zone {zone:?} is no number: expected that of an interface, such as [{address}%2]:{port}"));
+        }
         if host.starts_with('[') || host.contains(':') {
             return Err(format!("{host:?} is not an IPv6 address: {EXPECTED}"));
         }
         if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             return Err(format!("{host:?} is not an IPv4 address: {EXPECTED}"));
+        }
+        if !host.is_ascii() {
+            return Err(format!(
+                "{host:?} is not written in ASCII: expected the form that DNS carries, such as xn--bcher-kva.example:{port}"
+            ));
         }
         if !is_host_name(host) {
             return Err(format!("{host:?} is not a host name: {EXPECTED}"));
@@ -195,6 +210,11 @@ mod tests {
         assert!(error("vault:+80").contains("expected 1 to 65535"));
         assert!(error("-vault:80").contains("is not a host name"));
         assert!(error(":80").contains("is not"));
+        assert!(error("::ffff:10.0.0.5:80").contains("expected [::ffff:10.0.0.5]:80"));
+        assert!(error("10.0.0.0/24:80").contains("is a range: expected one address"));
+        assert!(error("10.0.0.5/32").contains("is a range: expected one address"));
+        assert!(error("[fe80::1%eth0]:80").contains("expected that of an interface, such as [fe80::1%2]:80"));
+        assert!(error("bücher.example:443").contains("such as xn--"));
         assert!(error("0.0.0.0:80").contains("unicast"));
         assert!(error("224.0.0.1:80").contains("unicast"));
         assert!(error("[ff02::1]:80").contains("unicast"));

@@ -200,6 +200,9 @@ pub struct Target {
     /// kube-api only: host:port of the cluster's public endpoint, tried as well.
     #[schemars(with = "Option<String>")]
     pub public_endpoint: Option<HostPort>,
+    /// kube-api only: PEM file of the CA of the public endpoint, where that is not the cluster's.
+    #[schemars(length(min = 1))]
+    pub public_endpoint_ca_file: Option<PathBuf>,
     /// The least attribution of this target that is accepted as blocked; by default that of the whole configuration.
     pub proof: Option<Attribution>,
 }
@@ -216,6 +219,7 @@ impl Target {
             server_name: None,
             path: None,
             public_endpoint: None,
+            public_endpoint_ca_file: None,
             proof: None,
         }
     }

@@ -100,8 +100,12 @@ pub const CONFIG_MAX_BYTES: u64 = 1024 * 1024;
 pub const TARGETS_MAX: usize = 32;
 /// How many addresses one target or control may name.
 pub const ADDRESSES_MAX: usize = 64;
-/// How many addresses of one name are tried.
-pub const NAME_ADDRESSES_MAX: usize = 16;
+/// How many addresses of one name are tried; more are a doubt.
+pub const NAME_ADDRESSES_MAX: usize = 64;
+/// How many search domains a name without a dot is tried in (glibc before 2.26: `MAXDNSRCH`).
+pub const SEARCH_DOMAINS_MAX: usize = 6;
+/// How many aliases (CNAME records) are followed that the name server did not follow itself.
+pub const ALIASES_MAX: usize = 8;
 
 /// How many connections one source address may hold at the listener. An IPv4 address mapped into IPv6 is the IPv4 address.
 pub const CONNECTIONS_PER_SOURCE_MAX: usize = 4;

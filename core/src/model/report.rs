@@ -111,7 +111,10 @@ pub struct TargetReport {
     /// How long after SIGTERM it could reach the target, when it was not breached before.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub end_exposure_seconds: f64,
-    /// Names in use that gave no address in this round.
+    /// The configuration names the addresses, in place of those that the kind has by itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub addresses_given: bool,
+    /// Names in use that were not looked up in full in this round, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<String>,
     /// What each probe saw.
@@ -157,6 +160,10 @@ pub struct ClosedOpening {
     pub transient: bool,
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn is_zero(seconds: &f64) -> bool {
     *seconds == 0.0
 }
@@ -180,7 +187,7 @@ pub struct WitnessTarget {
     pub name: String,
     /// Its kind.
     pub kind: Kind,
-    /// Names in use that gave no address in this round.
+    /// Names in use that were not looked up in full in this round, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<String>,
     /// What each probe saw.

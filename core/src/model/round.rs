@@ -23,9 +23,11 @@ pub struct TargetRound {
     pub kind: Kind,
     /// The least attribution that is accepted as blocked, where the target sets its own.
     pub proof: Option<Attribution>,
+    /// The configuration names the addresses, in place of those that the kind has by itself.
+    pub addresses_given: bool,
     /// What each probe saw.
     pub observations: Vec<Observation>,
-    /// Names in use that gave no address, each with what the resolver said.
+    /// Names in use that were not looked up in full, each with the reason.
     pub unresolved: Vec<String>,
     /// Why the endpoints file gave nothing, if one is configured and it did not.
     pub stale: Option<String>,
@@ -42,6 +44,6 @@ pub struct ControlRound {
     pub kind: ControlKind,
     /// What each probe saw.
     pub observations: Vec<Observation>,
-    /// Names in use that gave no address, each with what the resolver said.
+    /// Names in use that were not looked up in full, each with the reason.
     pub unresolved: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! What the pod's resolv.conf says about its cluster.
 //!
 //! Read leniently, by the crate that the resolver itself uses: a line that it does not know is passed over, as glibc does.
+use crate::model::names;
 use resolv_conf::Config;
 use std::net::IpAddr;
 
@@ -26,6 +27,19 @@ pub fn nameservers(resolv_conf: &str) -> Vec<IpAddr> {
         resolv_conf::ScopedIp::V6(_, Some(_)) => None,
     };
     servers.into_iter().take(NAMESERVERS_MAX).filter_map(unscoped).collect()
+}
+
+/// The search domains, without a dot at the end: the first six, without those that are no domain (an empty label) and without `localhost`,
+/// below which resolvers give loopback addresses to every name.
+pub fn search_domains(resolv_conf: &str) -> Vec<String> {
+    let domains = search(resolv_conf).into_iter().map(|domain| domain.trim_end_matches('.').to_ascii_lowercase());
+    domains.filter(|domain| is_domain(domain)).take(names::SEARCH_DOMAINS_MAX).collect()
+}
+
+/// True for labels of 1 to 63 bytes, of at most 253 in all (RFC 1035, 2.3.4), but for `localhost`.
+fn is_domain(domain: &str) -> bool {
+    let of_localhost = domain == "localhost" || domain.ends_with(".localhost");
+    domain.len() <= 253 && !of_localhost && domain.split('.').all(|label| (1..=63).contains(&label.len()))
 }
 
 fn read(resolv_conf: &str) -> Config {
@@ -73,6 +87,14 @@ mod tests {
     fn the_domain_alone_is_enough_and_the_last_search_line_counts() {
         let text = "search a.svc.old\nsearch svc.corp.example.\n";
         assert_eq!((namespace(text), cluster_domain(text)), (None, Some("corp.example".to_owned())));
+    }
+
+    #[test]
+    fn a_search_domain_that_is_none_hides_no_other() {
+        let long = "x".repeat(64);
+        let text = format!("search apps.svc.cluster.local. foo..bar localhost {long} . Corp.Test a.localhost\n");
+        assert_eq!(search_domains(&text), ["apps.svc.cluster.local", "corp.test"]);
+        assert_eq!(search_domains("search a b c d e f g h\n"), ["a", "b", "c", "d", "e", "f"]);
     }
 
     #[test]

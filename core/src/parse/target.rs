@@ -9,19 +9,30 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 /// The keys of a target.
-pub(super) const TARGET_KEYS: [&str; 9] =
-    ["name", "kind", "addresses", "endpointsFile", "caFile", "serverName", "path", "publicEndpoint", "proof"];
+pub(super) const TARGET_KEYS: [&str; 10] = [
+    "name",
+    "kind",
+    "addresses",
+    "endpointsFile",
+    "caFile",
+    "serverName",
+    "path",
+    "publicEndpoint",
+    "publicEndpointCaFile",
+    "proof",
+];
 const PROOF_LEVELS: &str = "weak, silence, rejected or witnessed";
 /// The keys of a control.
 pub(super) const CONTROL_KEYS: [&str; 5] = ["name", "expect", "kind", "addresses", "onNode"];
 
 /// The keys that only some kinds know what to do with.
-const KEYS_OF_KINDS: [(&str, &[Kind]); 5] = [
+const KEYS_OF_KINDS: [(&str, &[Kind]); 6] = [
     ("endpointsFile", &[Kind::KubeApi]),
     ("caFile", &[Kind::KubeApi, Kind::Tls, Kind::Http]),
     ("serverName", &[Kind::Tls, Kind::Http]),
     ("path", &[Kind::Http]),
     ("publicEndpoint", &[Kind::KubeApi]),
+    ("publicEndpointCaFile", &[Kind::KubeApi]),
 ];
 
 /// What was seen already, and where: names in a list, addresses in a target.
@@ -59,10 +70,12 @@ pub(super) fn target(item: &Field<'_>, names: &mut Seen<String>, problems: &mut 
         server_name: fields.read("serverName", values::SERVER_NAME, problems, values::server_name),
         path: fields.read("path", values::URL_PATH, problems, values::url_path),
         public_endpoint: fields.read("publicEndpoint", values::ADDRESS, problems, values::address),
+        public_endpoint_ca_file: fields.read("publicEndpointCaFile", values::FILE, problems, values::file),
         proof: fields.read("proof", PROOF_LEVELS, problems, super::config::proof),
         ..Target::of(&name?, kind?)
     };
     kind_fits(target.kind, &fields, problems);
+    public_endpoint_is_named(&fields, problems);
     Some(target)
 }
 
@@ -105,6 +118,13 @@ fn kind_fits(kind: Kind, fields: &Fields<'_>, problems: &mut Problems) {
             let message = format!("has no meaning with kind {}: expected only with {}", kind.as_str(), alternatives(&words));
             problems.add(field.key_at, &field.path, message);
         }
+    }
+}
+
+/// Tells of a CA file for a public endpoint that is not named.
+fn public_endpoint_is_named(fields: &Fields<'_>, problems: &mut Problems) {
+    if let Some(field) = fields.get("publicEndpointCaFile").filter(|_| fields.get("publicEndpoint").is_none()) {
+        problems.add(field.key_at, &field.path, "has no meaning without publicEndpoint: expected host:port there");
     }
 }
 

@@ -28,7 +28,7 @@ fn service(address: &str, outcome: Outcome) -> Observation {
 }
 
 fn target(kind: Kind, observations: Vec<Observation>) -> TargetRound {
-    TargetRound { name: "t".into(), kind, proof: None, observations, unresolved: Vec::new(), stale: None }
+    TargetRound { name: "t".into(), kind, proof: None, addresses_given: false, observations, unresolved: Vec::new(), stale: None }
 }
 
 fn tcp(observations: Vec<Observation>) -> TargetRound {
@@ -141,6 +141,22 @@ fn rule_1_exception_another_ca_at_an_api_address_is_wrong_identity() {
     expect(&target(Kind::KubeApi, and_the_real_one), &[], "breached: identified", 1);
     let and_a_silent_one = vec![other_ca(), open_with(V4_OTHER, Evidence::NoAnswer, None)];
     expect(&target(Kind::KubeApi, and_a_silent_one), &[], "breached: no_answer", 1);
+}
+
+#[test]
+fn rule_1_only_an_address_that_may_have_been_released_is_somebody_elses() {
+    let other_ca = |source, service| Observation { source, service, ..open_with(V4, Evidence::Answered, Some(Identity::Wrong)) };
+    for (source, service, expected) in [
+        (Source::Literal, false, "inconclusive: wrong_identity"),
+        (Source::File, false, "inconclusive: wrong_identity"),
+        (Source::Literal, true, "breached: answered"),
+        (Source::Env, true, "breached: answered"),
+        (Source::Env, false, "breached: answered"),
+        (Source::Dns, false, "breached: answered"),
+        (Source::Dns, true, "breached: answered"),
+    ] {
+        expect(&target(Kind::KubeApi, vec![other_ca(source, service)]), &[dns4()], expected, 1);
+    }
 }
 
 #[test]
@@ -564,6 +580,7 @@ fn any_target() -> impl Strategy<Value = TargetRound> {
             name: "t".into(),
             kind,
             proof: None,
+            addresses_given: false,
             observations,
             unresolved,
             stale,

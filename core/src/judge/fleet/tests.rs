@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::cluster::{Labels, Placement};
 use crate::model::fleet::Exclusion;
+use crate::model::observation::Source;
 use crate::model::observation::{Evidence, Layer};
 use crate::model::report::{HeldProof, Opening};
 use jiff::Timestamp;
@@ -91,6 +92,7 @@ fn target(name: &str, verdict: Verdict, reason: Reason, addresses: Vec<Tried>) -
         opening: None,
         recent: vec![],
         startup_exposure: Duration::ZERO,
+        addresses_given: false,
         addresses,
         skipped: vec![],
         proof: None,
@@ -371,7 +373,12 @@ fn an_agent_that_has_not_tried_an_address_of_the_api_for_minutes_proves_nothing(
     assert_eq!(at(&mut known, tries(&[SERVICE, ENDPOINT, "10.90.0.11:6443"], Source::File), 380), "blocked: silence");
     let skipped = HeardTarget { skipped: vec!["10.90.0.11:6443".parse().unwrap()], ..tries(&[ENDPOINT], Source::File) };
     assert_eq!(at(&mut known, skipped, 380), "blocked: silence", "it has no source address in that family");
-    assert_eq!(at(&mut known, tries(&["10.0.0.9:443"], Source::Literal), 380), "blocked: silence", "given by hand");
+    for source in [Source::Literal, Source::Dns] {
+        let given = HeardTarget { addresses_given: true, ..tries(&["10.0.0.9:443"], source) };
+        assert_eq!(at(&mut known, given, 380), "blocked: silence", "given by hand, as {source:?}");
+    }
+    let alone = at(&mut known, tries(&["10.0.0.9:443"], Source::Literal), 380);
+    assert_eq!(alone, "inconclusive: missing_addresses", "not given, as from an older agent");
     let open = HeardTarget { kind: Kind::KubeApi, ..breached_target() };
     assert_eq!(at(&mut known, open, 380), "breached: token_issued");
 }

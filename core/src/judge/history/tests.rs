@@ -25,7 +25,15 @@ fn seen(address: &str, outcome: Outcome) -> Observation {
 }
 
 fn target(observations: Vec<Observation>) -> TargetRound {
-    TargetRound { name: "imds".into(), kind: Kind::Imds, proof: None, observations, unresolved: vec![], stale: None }
+    TargetRound {
+        name: "imds".into(),
+        kind: Kind::Imds,
+        proof: None,
+        addresses_given: false,
+        observations,
+        unresolved: vec![],
+        stale: None,
+    }
 }
 
 fn judged(finding: Finding) -> Judged {

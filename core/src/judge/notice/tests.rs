@@ -90,6 +90,7 @@ fn hear(incidents: &mut Incidents, node: usize, opening: Option<Opening>, recent
         opening,
         recent,
         startup_exposure: Duration::ZERO,
+        addresses_given: false,
         addresses: vec![],
         skipped: vec![],
         proof: None,
