@@ -2,10 +2,11 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | `door` | the ways to a reporter: a URL, or a port-forward |
+//! | `door`, `https` | the ways to a reporter: a URL, or a port-forward |
 //! | `open` | the status page, in a browser |
 //! | `waiting` | what a person sees meanwhile |
 mod door;
+mod https;
 mod open;
 mod waiting;
 
@@ -16,7 +17,7 @@ use crate::process::terminal;
 use crate::show::clean;
 use crate::show::verify::{self as show, Told};
 use clap::{Args, ValueEnum};
-use door::{Closed, Door, Way};
+use door::{Closed, Direct, Door, Way};
 use guardprobe_core::judge::verify::{Question, Scope};
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::Attribution;
@@ -27,6 +28,7 @@ use jiff::Timestamp;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -80,9 +82,15 @@ pub struct VerifyArgs {
     /// Instead of verifying: show the reporter's status page in a browser, by a port-forward that lasts until Ctrl-C.
     #[arg(long, conflicts_with_all = ["watch", "guard", "node"])]
     pub open: bool,
-    /// Where a reporter tells its fleet, instead of a port-forward: http://HOST:PORT.
+    /// Where a reporter tells its fleet, instead of a port-forward: http://HOST:PORT, or https://HOST:PORT behind an ingress.
     #[arg(long, value_name = "URL", env = "GUARDPROBE_URL", value_parser = door::url)]
     pub url: Option<door::Url>,
+    /// PEM file of the CA that an https URL's certificate must be of; by default those that this machine trusts.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub ca_file: Option<PathBuf>,
+    /// File with a bearer token that is sent to an https URL.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub bearer_token_file: Option<PathBuf>,
     /// The namespace of the reporter.
     #[arg(short, long, value_name = "NAME", default_value = names::NAMESPACE, conflicts_with = "url")]
     pub namespace: String,
@@ -158,7 +166,7 @@ fn end(output: Output, closed: &Closed) -> ExitCode {
 
 async fn verify(args: &VerifyArgs, clock: &Clock, shown: &Cell<bool>) -> Result<ExitCode, Closed> {
     let way = match &args.url {
-        Some(url) => Way::Url(url.clone()),
+        Some(url) => Way::Direct(Direct::new(url, args.ca_file.as_deref(), args.bearer_token_file.as_deref())?),
         None => Way::find(&args.namespace, args.context.as_deref(), args.wait).await?,
     };
     let mut door = Door::new(way);

@@ -14,7 +14,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("settings", &["probe"]),
     ("speaker", &["probe"]),
     ("check", &["probe", "process", "settings", "show", "speaker"]),
-    ("cluster", &[]),
+    ("cluster", &["wire"]),
     ("process", &[]),
     ("reporter", &["cluster", "process", "serve", "settings", "show", "wire"]),
     ("agent", &["probe", "process", "serve", "settings", "show", "speaker"]),

@@ -298,7 +298,7 @@ fn a_name_without_an_address_is_never_blocked() {
     world.guard();
     let checked = world.check(&["--target", "t=nobody.example:443", "-o", "json"]);
     expect(&checked, 3, &[("t", "inconclusive: resolve_failed")]);
-    assert!(checked.report().targets[0].unresolved[0].contains("nobody.example:443 (no such name)"), "{}", checked.stdout());
+    assert!(checked.report().targets[0].unresolved[0].contains("nobody.example:443: no such name"), "{}", checked.stdout());
     let checked = world.check(&["--target", "t=vault.example:8200", "-o", "json"]);
     expect(&checked, 3, &[("t", "inconclusive: unproved")]);
     assert!(checked.report().targets[0].why.contains("known by a name alone"), "{}", checked.stdout());

@@ -1,6 +1,8 @@
 //! `guardprobe verify`: from a laptop, here a namespace of its own, against a real reporter, a real API server and real agents.
 #![allow(clippy::unwrap_used, reason = "a world that cannot be built is a failure")]
 #![allow(clippy::disallowed_methods, reason = "a test looks at the clock")]
+#[path = "verify/access.rs"]
+mod access;
 mod common;
 
 use common::cluster::{API, Cluster, GUARD, Process, QUICK};
@@ -132,7 +134,7 @@ fn what_stands_in_the_way_is_said_with_what_helps() {
     let cluster = Cluster::new();
     // 2: usage, configuration, permissions.
     for (args, expected) in [
-        (&["--url", "https://reporter.example"][..], "only http is spoken here"),
+        (&["--url", "ftp://reporter.example"][..], "ftp is not spoken here"),
         (&["--proof", "some"], "expected weak, silence, rejected or witnessed"),
         (&["--wait", "soon"], "--wait"),
         (&[], "or --url http://HOST:PORT of a reporter that you reach otherwise"),
@@ -150,7 +152,7 @@ fn what_stands_in_the_way_is_said_with_what_helps() {
     let (status, _, complaint) = by_kubeconfig(&admin, &[]);
     assert!(status == 3 && complaint.contains("no reporter in namespace guardprobe"), "{complaint}");
     let (status, _, complaint) = by_kubeconfig(&admin, &["--context", "staging"]);
-    assert!(status == 2 && complaint.contains("expected a context \"staging\""), "{complaint}");
+    assert!(status == 2 && complaint.contains("it has no context \"staging\": expected one of x"), "{complaint}");
     // A program that gives the credentials, and takes its time.
     let runs = cluster.folder.join("plugin-runs");
     let script = format!(": >{}; exec sleep 8", runs.display());

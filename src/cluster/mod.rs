@@ -6,15 +6,20 @@
 //! | [`watch`] | lists and watches: nodes, pods, DaemonSets, Services, EndpointSlices, our own Events |
 //! | [`write`](mod@write) | Events, the endpoints ConfigMap, the Lease |
 //! | [`forward`] | the way to a reporter for somebody with a kubeconfig: what `verify` does, with its user's permissions and not the reporter's |
+//! | `kubeconfig`, `credentials`, `proxy` | how a user gets in: files, tokens and plugins, the proxy on the way |
 //! | `words` | an object of the API, turned into what is kept of it |
+mod credentials;
 pub mod forward;
+mod kubeconfig;
+mod proxy;
 pub mod watch;
 mod words;
 pub mod write;
 
 use guardprobe_core::model::names;
-use kube::config::KubeConfigOptions;
+use jiff::Timestamp;
 use kube::{Client, Config};
+use std::time::Duration;
 
 /// Where a permission holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,30 +99,22 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// As a pod finds it (its service account), or as a kubeconfig says. Nothing is sent yet.
+    /// As a kubeconfig says, or as a pod finds it (its service account). Nothing is sent yet.
     ///
     /// # Errors
     /// There is neither, or it cannot be used.
     pub async fn find() -> Result<Self, String> {
-        let config = Config::infer().await.map_err(|error| {
-            format!("no access to the Kubernetes API: {error}: expected a service account's token in this pod, or KUBECONFIG")
-        })?;
-        Cluster::with(config)
+        Cluster::with(configuration(None)?)
     }
 
-    /// As that context of the kubeconfig says; without one, as [`Cluster::find`].
+    /// As that context of the kubeconfig says; without one as [`Cluster::find`]. Fetches the credentials, for at most that long.
     ///
     /// # Errors
-    /// There is none of that name, or it cannot be used.
-    pub async fn of_context(context: Option<&str>) -> Result<Self, String> {
-        let Some(context) = context else { return Cluster::find().await };
-        let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
-        let config = Config::from_kubeconfig(&options).await.map_err(|error| {
-            format!(
-                "no access to the Kubernetes API: {error}: expected a context {context:?} in KUBECONFIG, or in ~/.kube/config"
-            )
-        })?;
-        Cluster::with(config)
+    /// There is none of that name, it cannot be used, or it gave no credentials.
+    pub async fn log_in(context: Option<&str>, longest: Duration) -> Result<LoggedIn, String> {
+        let mut config = configuration(context)?;
+        let valid_until = credentials::fetch(&mut config, longest).await.map_err(|why| format!("{NO_ACCESS}: {why}"))?;
+        Ok(LoggedIn { cluster: Cluster::with(config)?, valid_until })
     }
 
     fn with(mut config: Config) -> Result<Self, String> {
@@ -128,9 +125,32 @@ impl Cluster {
         config.reset_reader_on_write = true;
         // Whoever calls rests as long as the answer says, and tells meanwhile why: a retry down here would do so in silence.
         config.default_retry = false;
-        let client = Client::try_from(config).map_err(|error| format!("no access to the Kubernetes API: {error}"))?;
+        let client = Client::try_from(config).map_err(|error| format!("{NO_ACCESS}: {}", causes(&error)))?;
         Ok(Cluster { client })
     }
+}
+
+const NO_ACCESS: &str = "no access to the Kubernetes API";
+
+/// A client, and until when its credentials are valid, where that is known.
+#[derive(Debug, Clone)]
+pub struct LoggedIn {
+    /// The client.
+    pub cluster: Cluster,
+    /// The end of the credentials.
+    pub valid_until: Option<Timestamp>,
+}
+
+fn configuration(context: Option<&str>) -> Result<Config, String> {
+    if let Some(config) = kubeconfig::configuration(context).map_err(|why| format!("{NO_ACCESS}: {why}"))? {
+        return Ok(config);
+    }
+    Config::incluster().map_err(|_| {
+        format!(
+            "{NO_ACCESS}: there is no kubeconfig with a current context (KUBECONFIG, ~/.kube/config), and this is no pod with a \
+             service account: expected one of them; kubectl config use-context NAME chooses a context"
+        )
+    })
 }
 
 /// What went wrong with a call.
@@ -189,7 +209,7 @@ impl From<Box<kube::core::Status>> for Trouble {
     }
 }
 
-/// An error with what caused it: the outermost alone says next to nothing.
+/// An error with what caused it, the cause first: the outermost alone says next to nothing.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -200,5 +220,48 @@ fn causes(error: &dyn std::error::Error) -> String {
         }
         next = cause.source();
     }
-    text
+    in_words(&text)
+}
+
+/// What libraries say, without the layers that they say it through, and with the field's words for the frequent ones.
+fn in_words(text: &str) -> String {
+    const LAYERS: [&str; 5] =
+        ["ServiceError: ", "client error (Connect): ", "client error (SendRequest): ", "HyperError: ", "rustls tls error: "];
+    let plain = LAYERS.iter().fold(text.to_owned(), |text, layer| text.replace(layer, ""));
+    let says = |part: &str| plain.contains(part);
+    if says("UnknownIssuer") || says("BadSignature") {
+        return "the server's certificate is not of the CA that the kubeconfig names (certificate-authority), or, where it names \
+                none, not of one that this machine trusts"
+            .to_owned();
+    }
+    if says("CaUsedAsEndEntity") {
+        return "the server's certificate is a CA's own (CA:TRUE), which the TLS library of this program refuses: give the server a \
+                certificate that its CA signed"
+            .to_owned();
+    }
+    if says("UnsupportedCertVersion") {
+        return "the server's certificate is not of X.509 version 3, and the TLS library of this program takes no other"
+            .to_owned();
+    }
+    if let Some((_, names)) = plain.split_once("certificate is only valid for ") {
+        let names = names.replace("DnsName(\"", "").replace("\")", "").replace("IpAddress(", "").replace(')', "");
+        return format!(
+            "the server's certificate is not for this name, only for {names}: tls-server-name in the kubeconfig names another"
+        );
+    }
+    if says("not valid for name") || says("NotValidForName") {
+        return "the server's certificate is not for this name: tls-server-name in the kubeconfig names another".to_owned();
+    }
+    if says("Expired") || says("certificate expired") {
+        return "the server's certificate has expired".to_owned();
+    }
+    [
+        ("tunnel error: failed to create underlying connection: tcp connect error: ", "no connection to the proxy: "),
+        ("tunnel error: ", "the proxy does not pass it on: "),
+        ("tcp connect error: ", "no connection: "),
+        ("dns error: failed to lookup address information: ", "the server's name has no address: "),
+        ("error reading a body from connection: ", "the connection broke (is it TLS there, or plain HTTP?): "),
+    ]
+    .iter()
+    .fold(plain.clone(), |text, (layer, words)| text.replace(layer, words))
 }

@@ -3,11 +3,11 @@
 //! A verifier that aborts would hide what the climb is for: whether a handshake *completes* with somebody else's certificate. So this one
 //! records its judgement and lets the handshake go on; nothing is ever sent on such a connection but what proves who answers.
 use super::{files, issuer};
+use crate::wire::authorities::authorities;
 use guardprobe_core::model::names;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -42,44 +42,15 @@ impl Ca {
     pub(super) async fn read(path: Option<&Path>) -> Self {
         let Some(path) = path else { return Ca(Err("no CA file".to_owned())) };
         let bytes = files::read(path, names::CA_MAX_BYTES).await;
-        Ca(bytes.and_then(|bytes| certificates(&bytes).map_err(|why| format!("{}: {why}", path.display()))))
+        Ca(bytes.and_then(|bytes| {
+            let read = authorities(&bytes).map_err(|why| format!("{}: {why}", path.display()))?;
+            Ok((read.certificates, Arc::new(read.roots)))
+        }))
     }
 
     /// Why there are no certificates to check with.
     pub(super) fn unusable(self) -> Option<String> {
         self.0.err()
-    }
-}
-
-/// The certificates of a PEM file, and the store made of them. The errors never carry what they are about: it may be a key.
-fn certificates(bytes: &[u8]) -> Result<Certificates, String> {
-    const EXPECTED: &str = "expected certificates in PEM";
-    if bytes.len() as u64 > names::CA_MAX_BYTES {
-        return Err(format!("has more than {} bytes: {EXPECTED}", names::CA_MAX_BYTES));
-    }
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes); // a byte order mark
-    if text.first() == Some(&0x30) {
-        return Err(format!("is in DER: {EXPECTED} (openssl x509 -inform der)"));
-    }
-    let read: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(text).collect();
-    let certificates = read.map_err(|error| format!("{}: {EXPECTED}", pem_words(&error)))?;
-    let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(certificates.iter().cloned());
-    match (certificates.len(), usable) {
-        (0, _) => Err(format!("holds no certificate: {EXPECTED}")),
-        (_, 0) => Err(format!("holds no certificate that can be used: {EXPECTED}")),
-        _ => Ok((certificates, Arc::new(roots))),
-    }
-}
-
-/// What is wrong with a PEM file, without a byte of it.
-fn pem_words(error: &pem::Error) -> &'static str {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "its PEM has no END line (is it cut off, or written on one line?)",
-        pem::Error::IllegalSectionStart { .. } => "its PEM has a malformed BEGIN line (is it written on one line?)",
-        pem::Error::Base64Decode(_) => "its PEM is not base64",
-        pem::Error::SectionTooLarge => "its PEM has a section that is too large",
-        _ => "its PEM cannot be read",
     }
 }
 

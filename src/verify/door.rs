@@ -1,7 +1,9 @@
 //! The ways to a reporter's fleet: a URL, or a port-forward to one of its pods. The conversation goes on as long as it holds; where it breaks, another
 //! begins, with another replica if there is one.
+#![expect(clippy::disallowed_methods, reason = "whether credentials are still valid is told here, at the edge")]
+use super::https;
 use crate::cluster::forward::{Forwarded, Line};
-use crate::cluster::{Cluster, Trouble};
+use crate::cluster::{Cluster, LoggedIn, Trouble};
 use crate::wire::Conversation;
 use guardprobe_core::model::names;
 use guardprobe_core::model::verified::ToldRow;
@@ -9,13 +11,16 @@ use guardprobe_core::parse::fleet;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, Uri};
+use jiff::Timestamp;
+use rustls::ClientConfig;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// The port of a reporter's fleet, as the chart has it.
@@ -25,6 +30,8 @@ const PAGES_MAX: u32 = 100;
 /// How many bytes of them all: 5,000 nodes, each with an open door, have a tenth of it.
 const FLEET_MAX_BYTES: usize = 128 * 1024 * 1024;
 
+/// How long before their end credentials are fetched anew.
+const CREDENTIALS_MARGIN: Duration = Duration::from_secs(10);
 /// How many replicas are tried before it is said that none answers: as many as the chart has, and one more.
 const REPLICAS: usize = 3;
 
@@ -59,21 +66,38 @@ impl fmt::Display for Closed {
 /// Where a reporter tells its fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
+    is_tls: bool,
     authority: String,
     host: String,
     port: u16,
 }
 
-/// Reads `http://HOST:PORT`.
+impl Url {
+    /// The host, without brackets.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// True where a token would be read by nobody on the way: over TLS, and within this machine.
+    pub(super) fn is_private(&self) -> bool {
+        let is_loopback = self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        self.is_tls || is_loopback || self.host == "localhost"
+    }
+}
+
+/// Reads `http://HOST:PORT`, or the same with https.
 ///
 /// # Errors
 /// One line: what was expected.
 pub(super) fn url(text: &str) -> Result<Url, String> {
-    let expected = "expected http://HOST:PORT, such as http://127.0.0.1:9799";
+    let expected = "expected http://HOST:PORT or https://HOST:PORT, such as http://127.0.0.1:9799";
     let uri = Uri::from_str(text).map_err(|error| format!("{error}: {expected}"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(format!("only http is spoken here (for TLS, forward a port): {expected}"));
-    }
+    let is_tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        Some(other) => return Err(format!("{other} is not spoken here: {expected}")),
+        None => return Err(format!("no scheme: {expected}")),
+    };
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(format!("no path is needed: {expected}"));
     }
@@ -84,36 +108,97 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
         return Err(format!("no host and port: {expected}"));
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Url { authority: authority.to_string(), host, port: authority.port_u16().unwrap_or(80) })
+    let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    Ok(Url { is_tls, authority: authority.to_string(), host, port })
+}
+
+/// A URL, and what is needed to be let in there.
+pub(super) struct Direct {
+    url: Url,
+    tls: Option<Arc<ClientConfig>>,
+    token: Option<String>,
+}
+
+impl Direct {
+    /// Reads the files that belong to it.
+    pub(super) fn new(url: &Url, ca_file: Option<&Path>, token_file: Option<&Path>) -> Result<Self, Closed> {
+        if ca_file.is_some() && !url.is_tls {
+            return Err(Closed::Refused("--ca-file has no meaning with http: expected --url https://HOST:PORT".to_owned()));
+        }
+        if token_file.is_some() && !url.is_private() {
+            return Err(Closed::Refused(
+                "a token is not sent over http, where others could read it: expected --url https://HOST:PORT".to_owned(),
+            ));
+        }
+        let tls = if url.is_tls { Some(https::configuration(ca_file).map_err(Closed::Refused)?) } else { None };
+        let token = token_file.map(https::bearer_token).transpose().map_err(Closed::Refused)?;
+        Ok(Direct { url: url.clone(), tls, token })
+    }
+
+    async fn begin(&self) -> Result<Open, Closed> {
+        let url = &self.url;
+        let unreachable = |why: String| Closed::NotProven(format!("nobody answers at {}: {why}", url.authority));
+        let began = timeout(names::API_TIMEOUT, self.conversation()).await;
+        let began = began.unwrap_or_else(|_| Err(format!("no connection within {} s", names::API_TIMEOUT.as_secs())));
+        let authority = url.authority.clone();
+        Ok(Open { conversation: began.map_err(unreachable)?, host: authority.clone(), at: authority, line: None })
+    }
+
+    async fn conversation(&self) -> Result<Conversation, String> {
+        let words = |error: std::io::Error| error.to_string();
+        let stream = TcpStream::connect((self.url.host(), self.url.port)).await.map_err(words)?;
+        match &self.tls {
+            None => Conversation::begin(stream).await.map_err(words),
+            Some(tls) => {
+                let stream = https::handshake(stream, &self.url, Arc::clone(tls)).await?;
+                Conversation::begin(stream).await.map_err(words)
+            }
+        }
+    }
 }
 
 /// One of the ways.
 pub(super) enum Way {
-    Url(Url),
-    Forward { cluster: Cluster, namespace: String },
+    Direct(Direct),
+    Forward(Forward),
+}
+
+/// A port-forward by the API server.
+pub(super) struct Forward {
+    login: Option<LoggedIn>,
+    pub(super) namespace: String,
+    context: Option<String>,
+    longest: Duration,
+}
+
+impl Forward {
+    /// The cluster, with credentials that are still valid: once they end, they are fetched anew.
+    pub(super) async fn cluster(&mut self) -> Result<Cluster, Closed> {
+        let soon = Timestamp::now() + CREDENTIALS_MARGIN;
+        let is_valid = |login: &LoggedIn| login.valid_until.is_none_or(|until| until > soon);
+        let login = match self.login.take().filter(is_valid) {
+            Some(login) => login,
+            None => Cluster::log_in(self.context.as_deref(), self.longest).await.map_err(|why| {
+                Closed::Refused(format!("{why}; or --url http://HOST:PORT of a reporter that you reach otherwise"))
+            })?,
+        };
+        Ok(self.login.insert(login).cluster.clone())
+    }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}/", self.authority)
+        write!(f, "{}://{}/", if self.is_tls { "https" } else { "http" }, self.authority)
     }
 }
 
 impl Way {
-    /// By the kubeconfig in force, or the service account of this pod. A program that it names for the credentials may take that long: it runs
-    /// on a thread of its own, so that everything else goes on.
+    /// By the kubeconfig in force, or the service account of this pod. What gives the credentials may take that long.
     pub(super) async fn find(namespace: &str, context: Option<&str>, longest: Duration) -> Result<Self, Closed> {
-        let (context, runtime) = (context.map(str::to_owned), Handle::current());
-        let found = spawn_blocking(move || runtime.block_on(Cluster::of_context(context.as_deref())));
-        let found = match timeout(longest.max(names::API_TIMEOUT), found).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("the kubeconfig gave no credentials within {} s", longest.max(names::API_TIMEOUT).as_secs())),
-        };
-        let cluster = found.map_err(|error| {
-            Closed::Refused(format!("{error}; or --url http://HOST:PORT of a reporter that you reach otherwise"))
-        })?;
-        Ok(Way::Forward { cluster, namespace: namespace.to_owned() })
+        let (namespace, context) = (namespace.to_owned(), context.map(str::to_owned));
+        let mut forward = Forward { login: None, namespace, context, longest: longest.max(names::API_TIMEOUT) };
+        forward.cluster().await?;
+        Ok(Way::Forward(forward))
     }
 }
 
@@ -161,10 +246,10 @@ impl Door {
     }
 
     /// What is needed for more port-forwards, where it is one, or else the URL.
-    pub(super) fn into_forward(self) -> Result<(Cluster, String), Url> {
+    pub(super) fn into_forward(self) -> Result<Forward, Url> {
         match self.way {
-            Way::Url(url) => Err(url),
-            Way::Forward { cluster, namespace } => Ok((cluster, namespace)),
+            Way::Direct(direct) => Err(direct.url),
+            Way::Forward(forward) => Ok(forward),
         }
     }
 
@@ -219,7 +304,14 @@ impl Door {
             self.open = Some(self.begin().await?);
         }
         let Some(open) = &mut self.open else { unreachable!("it was just opened") };
-        let request = Request::get(path).header("host", &open.host).body(Empty::new());
+        let token = match &self.way {
+            Way::Direct(direct) => direct.token.as_ref(),
+            Way::Forward(_) => None,
+        };
+        let request = Request::get(path).header("host", &open.host);
+        let request =
+            token.into_iter().fold(request, |request, token| request.header("authorization", format!("Bearer {token}")));
+        let request = request.body(Empty::new());
         let request = request.map_err(|error| Closed::Refused(error.to_string()))?;
         let asked = timeout(names::API_TIMEOUT, open.conversation.ask(request, names::FLEET_PAGE_MAX_BYTES)).await;
         let at = open.at.clone();
@@ -237,25 +329,18 @@ impl Door {
         };
         match head.status {
             StatusCode::OK => Ok(body),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(Closed::Refused(format!("{at} answers {}: it wants credentials (--bearer-token-file FILE)", head.status)))
+            }
             status => Err(Closed::NotProven(format!("{at} answers {status}: expected a reporter's fleet port ({FLEET_PORT})"))),
         }
     }
 
-    async fn begin(&self) -> Result<Open, Closed> {
-        match &self.way {
-            Way::Url(url) => {
-                let unreachable = |why: String| Closed::NotProven(format!("nobody answers at {}: {why}", url.authority));
-                let connect = TcpStream::connect((url.host.as_str(), url.port));
-                let stream = match timeout(names::API_TIMEOUT, connect).await {
-                    Ok(connected) => connected.map_err(|error| unreachable(error.to_string()))?,
-                    Err(_) => return Err(unreachable(format!("no connection within {} s", names::API_TIMEOUT.as_secs()))),
-                };
-                let conversation = Conversation::begin(stream).await.map_err(|error| unreachable(error.to_string()))?;
-                let authority = url.authority.clone();
-                Ok(Open { conversation, host: authority.clone(), at: authority, line: None })
-            }
-            Way::Forward { cluster, namespace } => {
-                let (at, Forwarded { stream, line }) = forward(cluster, namespace, self.turn).await?;
+    async fn begin(&mut self) -> Result<Open, Closed> {
+        match &mut self.way {
+            Way::Direct(direct) => direct.begin().await,
+            Way::Forward(way) => {
+                let (at, Forwarded { stream, line }) = forward(&way.cluster().await?, &way.namespace, self.turn).await?;
                 let conversation =
                     Conversation::begin(stream).await.map_err(|error| Closed::NotProven(format!("{at}: {error}")))?;
                 Ok(Open { conversation, host: "localhost".to_owned(), at, line: Some(line) })
@@ -304,7 +389,7 @@ mod tests {
         assert_eq!((read.host.as_str(), read.port, read.authority.as_str()), ("::1", 9799, "[::1]:9799"));
         assert_eq!(url("http://reporter.example").unwrap().port, 80);
         for (text, expected) in [
-            ("https://a:1", "only http is spoken here"),
+            ("ftp://a:1", "ftp is not spoken here"),
             ("127.0.0.1:9799", "expected http://HOST:PORT"),
             ("http://a:1/v1/fleet", "no path is needed"),
             ("http://127.0.0.1:79799", "no host and port"),

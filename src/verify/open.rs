@@ -1,6 +1,5 @@
 //! The status page in a browser: a loopback port of this machine, from which each connection goes on to a reporter by a port-forward of its own.
-use super::door::{Closed, Door, FLEET_PORT, forward};
-use crate::cluster::Cluster;
+use super::door::{Closed, Door, FLEET_PORT, Forward, forward};
 use crate::cluster::forward::Forwarded;
 use crate::process::terminal;
 use crate::show::clean;
@@ -11,6 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 
 /// How many connections are forwarded at once: a browser comes with six.
 const CONNECTIONS_MAX: usize = 32;
@@ -22,7 +22,7 @@ const CONNECTIONS_MAX: usize = 32;
 /// This machine gives no loopback port.
 pub(super) async fn page(door: Door, shown: impl Fn()) -> Result<(), Closed> {
     let reporter = door.reporter().to_owned();
-    let (cluster, namespace) = match door.into_forward() {
+    let way = match door.into_forward() {
         Ok(way) => way,
         Err(url) => {
             show(&url.to_string(), &format!("told by {reporter}"));
@@ -31,12 +31,12 @@ pub(super) async fn page(door: Door, shown: impl Fn()) -> Result<(), Closed> {
     };
     let listener = listen().await.map_err(|error| Closed::NotProven(format!("no loopback port for the page: {error}")))?;
     let at = listener.local_addr().map_err(|error| Closed::NotProven(error.to_string()))?;
-    show(&format!("http://{at}/"), &format!("forwarded to the reporters of namespace {namespace}; Ctrl-C ends it"));
+    show(&format!("http://{at}/"), &format!("forwarded to the reporters of namespace {}; Ctrl-C ends it", way.namespace));
     shown();
-    let way = Arc::new((cluster, namespace));
+    let way = Arc::new(Mutex::new(way));
     every(listener, CONNECTIONS_MAX, |stream| {
         let way = Arc::clone(&way);
-        async move { serve(stream, &way.0, &way.1).await }
+        async move { serve(stream, &way).await }
     })
     .await
 }
@@ -56,14 +56,21 @@ fn show(url: &str, how: &str) {
     }
 }
 
-/// One connection. Why there is no page is told in the browser.
-async fn serve(mut stream: TcpStream, cluster: &Cluster, namespace: &str) -> io::Result<()> {
-    let forwarded = match forward(cluster, namespace, 0).await {
-        // Another replica may answer.
-        Err(Closed::NotProven(_) | Closed::NotReady(_)) => forward(cluster, namespace, 1).await,
-        done => done,
+/// A stream to a reporter: the first, else another replica.
+async fn forward_to_any(way: &Mutex<Forward>) -> Result<(String, Forwarded), Closed> {
+    let (cluster, namespace) = {
+        let mut way = way.lock().await;
+        (way.cluster().await?, way.namespace.clone())
     };
-    match forwarded {
+    match forward(&cluster, &namespace, 0).await {
+        Err(Closed::NotProven(_) | Closed::NotReady(_)) => forward(&cluster, &namespace, 1).await,
+        done => done,
+    }
+}
+
+/// One connection. Why there is no page is told in the browser.
+async fn serve(mut stream: TcpStream, way: &Mutex<Forward>) -> io::Result<()> {
+    match forward_to_any(way).await {
         Ok((at, Forwarded { stream: to, mut line })) => {
             let (to, anything) = Heard::listen(to);
             relay(&mut stream, to).await;

@@ -1,4 +1,6 @@
-//! HTTP exchanges on a connection that already stands, with bounds: with the body only where it is asked for. And `relay`: from one stream to another.
+//! HTTP exchanges on a connection that already stands, with bounds: with the body only where it is asked for. And `relay`: from one stream to another;
+//! `authorities`: whose certificates count.
+pub mod authorities;
 pub mod relay;
 
 use http_body_util::{BodyExt, Empty, Limited};

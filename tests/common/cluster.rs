@@ -304,6 +304,12 @@ impl Cluster {
         command.output().unwrap()
     }
 
+    /// Whether somebody listens there, in the hub.
+    pub(crate) fn reaches(&self, address: &str) -> Result<(), String> {
+        let address: SocketAddr = address.parse().unwrap();
+        inside(&self.hub(), move || TcpStream::connect(address)).map(drop).map_err(|error| error.to_string())
+    }
+
     pub(crate) fn kubectl(&self, args: &[&str]) -> String {
         let output = self.try_kubectl(args);
         assert!(output.status.success(), "kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
@@ -799,14 +805,10 @@ impl Drop for Process {
 }
 
 /// Base64 (RFC 4648), as a kubeconfig has it.
-fn base64(text: &str) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let chunk = |chunk: &[u8]| {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        let digit = |nth: usize| if nth > chunk.len() { '=' } else { DIGITS[(bits >> (18 - 6 * nth)) as usize & 63] as char };
-        (0..4).map(digit).collect::<String>()
-    };
-    text.as_bytes().chunks(3).map(chunk).collect()
+/// As kubeconfigs carry files.
+pub(crate) fn base64(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
 }
 
 /// How long something takes.

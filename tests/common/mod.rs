@@ -289,6 +289,14 @@ impl Ca {
         Ca { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
+    /// Its certificate and its key, as PEM files in a folder.
+    pub(crate) fn files(&self, folder: &Path) -> (PathBuf, PathBuf) {
+        let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
+        fs::write(&certificate, self.pem()).unwrap();
+        fs::write(&key, self.issuer.key().serialize_pem()).unwrap();
+        (certificate, key)
+    }
+
     pub(crate) fn pem(&self) -> String {
         self.issuer.pem()
     }
