@@ -16,7 +16,7 @@ use guardprobe_core::model::report::{Report, Role, TargetReport};
 use guardprobe_core::model::round::Round;
 use guardprobe_core::parse::config as parse;
 use jiff::Timestamp;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -72,27 +72,44 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     let pod = Pod::look();
     let config = match configuration(args, &pod) {
         Ok(config) => config,
-        Err(message) => return refuse(&message),
+        Err(message) => return refuse(args.output, &message),
     };
     if let Err(message) = pod::allowed_here() {
-        return refuse(&message);
+        return refuse(args.output, &message);
     }
     let report = match rounds(&config, pod, args.wait) {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("guardprobe: not proven: local_error: this process cannot even begin to probe: {error}");
-            return ExitCode::from(names::EXIT_NOT_PROVEN);
+            let why = format!("not proven: local_error: this process cannot even begin to probe: {error}");
+            terminal::say(&format!("guardprobe: {why}"));
+            return refused(args.output, &why, names::EXIT_NOT_PROVEN);
         }
     };
-    if let Err(error) = print(&report, args.output) {
-        eprintln!("guardprobe: the result could not be written: {error}");
+    match print(&report, args.output) {
+        // Nobody reads any more (`guardprobe check | head`): the exit status is the answer.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            terminal::say(&format!("guardprobe: not proven: the result could not be written: {error}"));
+            exit_status(report.verdict.max(Verdict::Inconclusive))
+        }
+        _ => exit_status(report.verdict),
     }
-    exit_status(report.verdict)
 }
 
-fn refuse(message: &str) -> ExitCode {
-    eprintln!("{}", message.trim_end());
-    ExitCode::from(names::EXIT_USAGE)
+/// Without a round: programs get a document that says so, and people a sentence.
+fn refuse(output: Output, message: &str) -> ExitCode {
+    terminal::say(message.trim_end());
+    refused(output, message, names::EXIT_USAGE)
+}
+
+/// Writes the document of a check that could not begin; the exit status is given back.
+pub fn refused(output: Output, why: &str, status: u8) -> ExitCode {
+    let document = match output {
+        Output::Table => String::new(),
+        Output::Json => show::json::no_report(why, status),
+        Output::Junit => show::junit::no_answer("guardprobe check", why).unwrap_or_default(),
+    };
+    let _ = write(&document);
+    ExitCode::from(status)
 }
 
 fn exit_status(verdict: Verdict) -> ExitCode {
@@ -188,7 +205,7 @@ struct Waiting(bool);
 
 impl Waiting {
     fn begin(config: &Config) -> Self {
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = terminal::takes_escapes();
         if terminal {
             let targets: Vec<&str> = config.targets.iter().map(|target| target.name.as_str()).collect();
             eprint!("trying {} for up to {:.1} s …", targets.join(", "), config.timeout.as_secs_f64());
@@ -198,7 +215,7 @@ impl Waiting {
 
     fn clear(&self) {
         if self.0 {
-            eprint!("\r\x1b[K");
+            eprint!("{}", terminal::clear_line());
         }
     }
 }
@@ -237,6 +254,10 @@ fn print(report: &Report, output: Output) -> std::io::Result<()> {
         Output::Json => show::json::json(report),
         Output::Junit => show::junit::junit(report).map_err(std::io::Error::other)?,
     };
+    write(&text)
+}
+
+fn write(text: &str) -> std::io::Result<()> {
     let mut stdout = anstream::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()

@@ -1,14 +1,16 @@
 //! Flags, and their environment twins. Every command's own arguments stand beside the command.
+use crate::process::terminal;
 use crate::{agent, check, lab, reporter, verify};
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use guardprobe_core::model::names;
 use std::ffi::{OsStr, OsString};
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::LazyLock;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::prelude::*;
 
 const AFTER: &str = "\
@@ -40,7 +42,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("GUARDPROB
 
 /// Proves that the egress guard in front of the metadata service and the Kubernetes API holds.
 #[derive(Debug, Parser)]
-#[command(version = VERSION.as_str(), about, after_help = AFTER, disable_help_subcommand = true)]
+#[command(version = VERSION.as_str(), about, after_help = AFTER)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -133,20 +135,110 @@ pub fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     given
 }
 
+/// Reads the command line and the environment. A variable that is set to nothing counts as not set.
+pub fn parse(given: Vec<OsString>) -> Result<Cli, ExitCode> {
+    let command = without_empty_variables(Cli::command(), &|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
+    match command.try_get_matches_from(given.clone()).and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => Ok(cli),
+        Err(error) => Err(refuse(error, &given)),
+    }
+}
+
+/// The command whose arguments do not look at variables that are set to nothing.
+fn without_empty_variables(command: clap::Command, is_empty: &dyn Fn(&OsStr) -> bool) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_env() {
+        Some(name) if is_empty(name) => arg.env(Resettable::Reset),
+        _ => arg,
+    });
+    command.mut_subcommands(|command| without_empty_variables(command, is_empty))
+}
+
+/// Prints what is wrong with a command line, with what may have been meant; programs get a document.
+fn refuse(mut error: clap::Error, given: &[OsString]) -> ExitCode {
+    let words: Vec<&str> = given.iter().skip(1).filter_map(|word| word.to_str()).collect();
+    if let Some(tip) = tip(&error, &words) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    if is_long_list(&error) {
+        error.insert(ContextKind::ValidValue, ContextValue::None);
+    }
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS; // help and version
+    }
+    let rendered = error.render().to_string();
+    let why = rendered.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let format =
+        words.iter().zip(words.iter().skip(1)).find(|(flag, _)| matches!(**flag, "-o" | "--output")).map(|(_, value)| *value);
+    let format =
+        format.or_else(|| words.iter().find_map(|word| word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o"))));
+    let format = format.filter(|format| !format.is_empty());
+    match (words.first(), format) {
+        (Some(&"check"), Some(format)) => match check::Output::from_str(format, true) {
+            Ok(output) => check::refused(output, &why, names::EXIT_USAGE),
+            Err(_) => ExitCode::from(names::EXIT_USAGE),
+        },
+        (Some(&"verify"), Some(format)) => match verify::Output::from_str(format, true) {
+            Ok(output) => verify::refused(output, &why, names::EXIT_USAGE),
+            Err(_) => ExitCode::from(names::EXIT_USAGE),
+        },
+        _ => ExitCode::from(names::EXIT_USAGE),
+    }
+}
+
+/// True where so many values are possible that nobody reads the list: it has a command of its own (`lab --list`).
+fn is_long_list(error: &clap::Error) -> bool {
+    const READABLE: usize = 12;
+    matches!(error.get(ContextKind::ValidValue), Some(ContextValue::Strings(values)) if values.len() > READABLE)
+}
+
+/// What may have been meant by a word that the command does not take.
+fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
+    let context = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand].into_iter().find_map(|kind| error.get(kind));
+    let Some(ContextValue::String(word)) = context else { return None };
+    let of = *words.first()?;
+    if word.starts_with("--scenario") && error.get(ContextKind::SuggestedValue).is_none() {
+        return Some("guardprobe lab --list names them".to_owned());
+    }
+    let command = Cli::command();
+    let command = command.find_subcommand(of)?;
+    if command.get_arguments().any(|arg| arg.get_long() == Some(word)) {
+        return Some(format!("'{word}' is an option: guardprobe {of} --{word}"));
+    }
+    match of {
+        "verify" if word.contains('/') => Some(format!("a guard is named by an option: guardprobe verify --guard {word}")),
+        "verify" => Some(format!("a node is named by an option: guardprobe verify --node {word}")),
+        "check" => Some("an address is named by an option: guardprobe check --target NAME=HOST:PORT".to_owned()),
+        _ => None,
+    }
+    .filter(|_| !word.starts_with('-'))
+}
+
+/// Reads a log filter. A word alone is a level: the library would take it for the name of a module.
+fn log_filter(filter: &str) -> Result<Targets, String> {
+    let words = filter.split(',').map(str::trim).filter(|word| !word.contains('='));
+    if let Some(word) = words.into_iter().find(|word| word.parse::<LevelFilter>().is_err()) {
+        return Err(format!("{word:?} is no level"));
+    }
+    filter.parse().map_err(|error: ParseError| error.to_string())
+}
+
 /// Sends the log to stderr. A filter that cannot be read falls back to warnings, and says so.
 pub fn log_to_stderr(filter: &str, format: LogFormat) {
-    let (targets, complaint) = match filter.parse::<Targets>() {
+    let (targets, complaint) = match log_filter(filter) {
         Ok(targets) => (targets, None),
-        Err(error) => (Targets::new().with_default(tracing::Level::WARN), Some(error)),
+        Err(why) => (Targets::new().with_default(tracing::Level::WARN), Some(why)),
     };
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = match format {
-        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Text => layer.with_ansi(terminal::takes_escapes()).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(targets)).init();
-    if let Some(error) = complaint {
-        tracing::warn!(%error, filter, "log filter not understood: expected a level, or module=level pairs");
+    if let Some(why) = complaint {
+        tracing::warn!(
+            "--log {filter}: {why}: expected off, error, warn, info, debug or trace, or module=level pairs; warn is in force"
+        );
     }
 }
 

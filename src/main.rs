@@ -1,11 +1,13 @@
 //! guardprobe: a table of contents. Each command is a module of the library; `lib.rs` is its map.
-use clap::Parser;
 use guardprobe::cli::{Cli, Command};
 use guardprobe::{agent, check, cli, lab, reporter, verify};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let Cli { command, log, log_format } = Cli::parse_from(cli::arguments(std::env::args_os()));
+    let Cli { command, log, log_format } = match cli::parse(cli::arguments(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
     cli::log_to_stderr(&log, log_format);
     match command {
         Command::Agent(args) => agent::run(&args),

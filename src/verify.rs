@@ -15,6 +15,7 @@ use crate::process::runtime;
 use crate::process::signals::Signals;
 use crate::process::terminal;
 use crate::show::clean;
+use crate::show::junit::no_answer;
 use crate::show::verify::{self as show, Told};
 use clap::{Args, ValueEnum};
 use door::{Closed, Direct, Door, Way};
@@ -137,7 +138,7 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
                     return ExitCode::SUCCESS; // that is how the page ends
                 }
                 let more = if args.watch { "" } else { ", and nothing is proved" };
-                terminal::say(&format!("\r\x1b[Kguardprobe verify: interrupted; nothing was left behind{more}"));
+                terminal::say(&format!("{}guardprobe verify: interrupted; nothing was left behind{more}", terminal::clear_line()));
                 ExitCode::from(INTERRUPTED)
             }
         }
@@ -151,14 +152,19 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
 fn end(output: Output, closed: &Closed) -> ExitCode {
     terminal::say(&format!("guardprobe verify: {}", clean(&closed.to_string())));
     let status = match closed {
-        Closed::Refused(_) => return ExitCode::from(names::EXIT_USAGE),
+        Closed::Refused(_) => names::EXIT_USAGE,
         Closed::NotProven(_) | Closed::NotReady(_) => names::EXIT_NOT_PROVEN,
     };
+    refused(output, &closed.to_string(), status)
+}
+
+/// Writes the document of a question without an answer; the exit status is given back.
+pub fn refused(output: Output, why: &str, status: u8) -> ExitCode {
     let document = match output {
         Output::Table => String::new(),
-        Output::Json => show::no_document(&closed.to_string()),
-        Output::Junit => show::no_junit(&closed.to_string()).unwrap_or_default(),
-        Output::Markdown => show::no_markdown(&closed.to_string()),
+        Output::Json => show::no_document(why, status),
+        Output::Junit => no_answer("guardprobe verify", why).unwrap_or_default(),
+        Output::Markdown => show::no_markdown(why),
     };
     let _ = write(&document);
     ExitCode::from(status)
@@ -175,7 +181,7 @@ async fn verify(args: &VerifyArgs, clock: &Clock, shown: &Cell<bool>) -> Result<
         first_look(args, clock, clock.now().up, &mut door, &mut Waiting::begin()).await?;
         return open::page(door, || shown.set(true)).await.map(|()| ExitCode::SUCCESS);
     }
-    let (mut before, mut without) = (None, String::new());
+    let (mut before, mut without) = (None::<Vec<show::Standing>>, String::new());
     loop {
         let (question, asked) = match ask(args, clock, &mut door).await {
             Err(Closed::NotProven(why) | Closed::NotReady(why)) if args.watch => {
@@ -196,7 +202,10 @@ async fn verify(args: &VerifyArgs, clock: &Clock, shown: &Cell<bool>) -> Result<
         let standings = show::standings(&outcome);
         if before.as_ref() != Some(&standings) {
             let failed = |error: String| Closed::NotProven(format!("the result could not be written: {error}"));
-            let text = print(args.output, &told).map_err(|error| failed(error.to_string()))?;
+            let text = match (&before, args.output) {
+                (Some(before), Output::Table) => show::changes(before, &told, terminal::width()),
+                _ => print(args.output, &told).map_err(|error| failed(error.to_string()))?,
+            };
             write(&text).map_err(|error| failed(error.to_string()))?;
         }
         if !args.watch {

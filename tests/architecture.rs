@@ -20,7 +20,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("agent", &["probe", "process", "serve", "settings", "show", "speaker"]),
     ("lab", &["process", "wire"]),
     ("verify", &["cluster", "process", "show", "wire"]),
-    ("cli", &["agent", "check", "lab", "reporter", "verify"]),
+    ("cli", &["agent", "check", "lab", "process", "reporter", "verify"]),
 ];
 
 /// Collects the rooms that a file names by `crate::…` or by enough `super::…`.

@@ -1,6 +1,8 @@
 //! `guardprobe check` against real packets, in namespaces made by hand.
 #![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
 #![expect(clippy::disallowed_methods, reason = "a test looks at the clock")]
+#[path = "check/calls.rs"]
+mod calls;
 #[path = "check/certificates.rs"]
 mod certificates;
 mod common;

@@ -200,7 +200,7 @@ fn terminated_midway_it_leaves_nothing_behind() {
 fn a_situation_that_does_not_exist_is_2_and_says_where_to_look() {
     let output = lab(&["--scenario", "nonsense"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output).contains("lab --list"), "{}", text(&output));
+    assert!(text(&output).contains("guardprobe lab --list names them"), "{}", text(&output));
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub struct AgentArgs {
     #[arg(long, value_enum, default_value_t = RoleArg::Agent, env = "GUARDPROBE_ROLE")]
     pub role: RoleArg,
     /// Where to answer: metrics, health and the report.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = names::LISTEN, env = "GUARDPROBE_LISTEN")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = names::LISTEN, env = "GUARDPROBE_LISTEN", value_parser = guardprobe_core::parse::config::listen_flag)]
     pub listen: SocketAddr,
     /// The least attribution accepted as blocked: weak, silence, rejected or witnessed (which only the reporter can tell).
     #[arg(long, value_name = "LEVEL", env = "GUARDPROBE_PROOF")]

@@ -34,8 +34,10 @@ mod setup;
 mod standin;
 mod world;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use guardprobe_core::model::names;
+use guardprobe_core::parse::config as parse;
 use listeners::Listeners;
 use serde::{Deserialize, Serialize};
 use std::io::{self, IsTerminal};
@@ -66,7 +68,7 @@ pub struct LabArgs {
     #[arg(long, conflicts_with = "hold")]
     pub once: bool,
     /// Instead of the story, judge one situation of the catalogue, or all of them.
-    #[arg(long, value_name = "NAME|all", conflicts_with = "hold")]
+    #[arg(long, value_name = "NAME|all", conflicts_with = "hold", hide_possible_values = true, value_parser = PossibleValuesParser::new(scenario::names()))]
     pub scenario: Option<String>,
     /// Name the situations of the catalogue.
     #[arg(long)]
@@ -112,7 +114,7 @@ const HOLD_AT: &str = "127.0.0.1:9797";
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let expected = "expected a loopback address and port, such as 127.0.0.1:9797";
-    let at: SocketAddr = text.parse().map_err(|_| format!("is no address with a port: {expected}"))?;
+    let at = parse::loopback_listen_flag(text).map_err(|_| format!("is no address with a port: {expected}"))?;
     if at.ip().is_loopback() { Ok(at) } else { Err(format!("would let others in: {expected}")) }
 }
 
@@ -149,15 +151,7 @@ pub fn run(args: &LabArgs) -> ExitCode {
         _ if args.list => narrate::list(),
         _ if args.hold => hold_at(args.listen, args.nodes),
         (None, None) => start(&Show::Story { once: args.once }, Stdio::inherit()),
-        (None, Some(name)) => match scenario::select(name) {
-            Some(names) => start(&Show::Scenarios { names }, Stdio::inherit()),
-            None => {
-                eprintln!(
-                    "guardprobe lab: no scenario is called {name:?}: expected all, or a name that `guardprobe lab --list` prints"
-                );
-                ExitCode::from(names::EXIT_USAGE)
-            }
-        },
+        (None, Some(name)) => start(&Show::Scenarios { names: scenario::select(name) }, Stdio::inherit()),
     }
 }
 

@@ -193,8 +193,17 @@ pub(super) const CATALOGUE: &[Scenario] = &[
     plain("ipv6-off", "IPv6 is switched off in the pod.", BOTH_SILENT, |all| all.pod.ipv6 = Ipv6::Off),
     plain(
         "other-ca",
-        "The API's addresses are somebody else's now.",
+        "An endpoint that the API gave up is somebody else's now; the guard holds.",
         &[("imds", SILENCE), ("kube-api", "inconclusive: wrong_identity")],
+        |all| {
+            all.pod.endpoints = EndpointsFile::Fresh(vec![plan::ENDPOINTS[0], plan::ENDPOINTS[1], plan::NEW_ENDPOINT]);
+            all.another_api_at(plan::NEW_ENDPOINT);
+        },
+    ),
+    plain(
+        "other-ca-at-cluster-ip",
+        "Behind the ClusterIP, too, another CA's certificate is shown.",
+        &[("imds", SILENCE), ("kube-api", "breached: answered")],
         |all| {
             guard(all).endpoints.clear();
             all.api_is(Api::Others);
@@ -552,11 +561,15 @@ pub(super) fn only_lacks_proof(name: &str, outcome: &Outcome) -> bool {
     different.peek().is_some() && different.all(is_unproved)
 }
 
+/// What `--scenario` takes: a name of the catalogue, or all.
+pub(super) fn names() -> Vec<&'static str> {
+    CATALOGUE.iter().map(|scenario| scenario.name).chain(["all"]).collect()
+}
+
 /// The names that a person asked for: one, or all.
-pub(super) fn select(name: &str) -> Option<Vec<String>> {
+pub(super) fn select(name: &str) -> Vec<String> {
     let known = CATALOGUE.iter().map(|scenario| scenario.name.to_owned());
-    let chosen: Vec<String> = known.filter(|known| name == "all" || known == name).collect();
-    (!chosen.is_empty()).then_some(chosen)
+    known.filter(|known| name == "all" || known == name).collect()
 }
 
 /// Judges one situation in a process of its own, so that several stand beside each other.

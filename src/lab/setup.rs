@@ -255,6 +255,16 @@ impl Setup {
         self.vpc.push(other(imds_sockets()));
     }
 
+    /// At that endpoint somebody else's API answers.
+    pub(super) fn another_api_at(&mut self, endpoint: SocketAddr) {
+        for service in &mut self.vpc {
+            if let Service::Api { at, .. } = service {
+                at.retain(|address| *address != endpoint);
+            }
+        }
+        self.vpc.push(Service::Api { at: vec![endpoint], is: Api::Others });
+    }
+
     /// Something else answers where the API was.
     pub(super) fn api_is(&mut self, other: Api) {
         for service in &mut self.vpc {

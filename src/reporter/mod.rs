@@ -62,10 +62,10 @@ pub struct ReporterArgs {
     #[arg(long, value_name = "GUARD", env = "GUARDPROBE_GUARD", value_delimiter = ',', conflicts_with = "config")]
     pub guard: Vec<String>,
     /// Where to answer on the network: metrics, health, and agents whose control this is.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = names::REPORTER_LISTEN, env = "GUARDPROBE_LISTEN")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = names::REPORTER_LISTEN, env = "GUARDPROBE_LISTEN", value_parser = guardprobe_core::parse::config::listen_flag)]
     pub listen: SocketAddr,
     /// Where to tell the fleet. Who may read it may read which doors are open: not the network.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = names::FLEET_LISTEN, env = "GUARDPROBE_FLEET_LISTEN")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = names::FLEET_LISTEN, env = "GUARDPROBE_FLEET_LISTEN", value_parser = guardprobe_core::parse::config::loopback_listen_flag)]
     pub fleet_listen: SocketAddr,
     /// The least attribution accepted as blocked: weak, silence, rejected or witnessed.
     #[arg(long, value_name = "LEVEL", env = "GUARDPROBE_PROOF")]
@@ -124,7 +124,7 @@ fn configuration(args: &ReporterArgs) -> Result<Settings, String> {
 }
 
 fn read(path: &Path) -> Result<Settings, String> {
-    parse::parse_bytes(&settings::bytes_of(path)?).map_err(|problems| problems.in_file(path).to_string())
+    parse::parse_bytes(&settings::bytes_of(path)?).map_err(|problems| problems.in_file(settings::shown(path)).to_string())
 }
 
 async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock) -> Result<(), String> {

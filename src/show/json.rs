@@ -1,4 +1,6 @@
 //! Reports as JSON.
+use guardprobe_core::model::finding::Verdict;
+use guardprobe_core::model::names;
 use serde::Serialize;
 
 /// A report of an agent or a witness in its schema, for machines that people sometimes read: indented, with a newline at the end.
@@ -9,6 +11,14 @@ pub fn json(report: &impl Serialize) -> String {
     text.chars().for_each(|c| harmless(c, &mut out));
     out.push('\n');
     out
+}
+
+/// For programs, where a check could not begin: the schema of a report, with the reason and nothing else.
+pub fn no_report(why: &str, status: u8) -> String {
+    let verdict = Verdict::Inconclusive;
+    json(&serde_json::json!({
+        "schema": names::REPORT_SCHEMA, "verdict": verdict, "exit_status": status, "error": why, "targets": [], "controls": []
+    }))
 }
 
 /// JSON lets C1 controls and bidirectional marks through raw, and a terminal obeys them: they are written as `\u009b`. Beyond

@@ -11,6 +11,20 @@ use std::time::Duration;
 /// Nothing folds lines in a test result.
 const WIDTH: usize = 240;
 
+/// Where there was no answer: one case, which is an error.
+///
+/// # Errors
+/// As [`junit`].
+pub fn no_answer(command: &str, why: &str) -> Result<String, SerializeError> {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_type("no_answer").set_message(clean(why));
+    let mut suite = TestSuite::new(command);
+    suite.add_test_case(TestCase::new("an answer", status));
+    let mut results = quick_junit::Report::new(command);
+    results.add_test_suite(suite);
+    results.to_string()
+}
+
 /// A report as JUnit XML: breached is a failure, inconclusive an error, blocked a success that says in system-out how it was
 /// proved. Times are in seconds.
 ///

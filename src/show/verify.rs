@@ -47,7 +47,10 @@ fn lines<'a>(outcome: &'a Outcome, place: &'a Verified) -> Vec<Line<'a>> {
             let (reason, means, next) = of_place(place, row);
             return Line { place, target: Some(target), verdict, reason, means, next };
         }
-        let (means, next) = of_target(target, verdict, reason);
+        let (mut means, next) = of_target(target, verdict, reason);
+        if let Some(wanted) = outcome.proof.filter(|_| reason == Doubt::Unproved.as_str() && target.verdict == Verdict::Blocked) {
+            means = format!("Proof {} is wanted, and {} was got. {means}", wanted.as_str(), target.reason);
+        }
         Line { place, target: Some(target), verdict, reason: reason.to_owned(), means, next }
     };
     let mut all: Vec<Line<'a>> = row.targets.iter().map(of).collect();
@@ -242,10 +245,22 @@ fn closing(told: &Told<'_>, bad: &[Line<'_>], width: usize) -> String {
     let line = hang(&format!("{verdict}  "), BOLD, &summary(told.outcome), width);
     let mut closing = format!("\n{}", line.replacen(&verdict, &paint(colour(told.outcome.verdict), &verdict), 1));
     if let Some(worst) = bad.first().filter(|worst| !worst.next.is_empty()) {
-        closing += &hang("  next: ", PLAIN, worst.next, width);
+        closing += &hang("  next: ", PLAIN, &next(worst, bad), width);
     }
     closing += &hang("  ", FAINT, &format!("asked at {}, answered by {}", time(told.asked), clean(told.reporter)), width);
     closing
+}
+
+/// What to do about the worst line, and on which nodes, where it is more than one.
+fn next(worst: &Line<'_>, bad: &[Line<'_>]) -> String {
+    let same = bad.iter().filter(|line| line.next == worst.next && line.verdict == worst.verdict);
+    let mut nodes: Vec<String> = same.map(|line| line.place.spot.node.clone()).collect();
+    nodes.sort();
+    nodes.dedup();
+    match some_of(&nodes) {
+        Some(names) if nodes.len() > 1 => format!("{} This is so on {}: {names}.", worst.next, count(nodes.len(), "node")),
+        _ => worst.next.to_owned(),
+    }
 }
 
 #[derive(Serialize)]
@@ -415,7 +430,19 @@ pub fn markdown(told: &Told<'_>) -> String {
 /// Text from outside in a cell: nothing in it is markup.
 fn cell_of(text: &str) -> String {
     let mut out = String::new();
-    for c in clean(text).chars() {
+    // A bare URL, and what begins with www., becomes a link without any markup (GitHub Flavored Markdown, 6.9).
+    for c in clean(text).replace("://", "\u{0}//").replace("www.", "www\u{1}").chars() {
+        let c = match c {
+            '\u{0}' => {
+                out.push('\\');
+                ':'
+            }
+            '\u{1}' => {
+                out.push('\\');
+                '.'
+            }
+            other => other,
+        };
         if matches!(c, '|' | '<' | '>' | '[' | ']' | '*' | '_' | '`' | '\\' | '#' | '~' | '&' | '@' | '!') {
             out.push('\\');
         }
@@ -424,11 +451,36 @@ fn cell_of(text: &str) -> String {
     out
 }
 
-/// How one place stands: its name, whether it has answered, the worst of it, and each target with verdict and reason.
-type Stands = (String, Answered, Option<Verdict>, Vec<(String, Verdict, String)>);
+/// How one place stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Guard and node.
+    place: String,
+    answered: Answered,
+    /// The worst of it; `None` where it is not judged.
+    verdict: Option<Verdict>,
+    /// Each target with verdict and reason.
+    targets: Vec<(String, Verdict, String)>,
+}
+
+impl Standing {
+    /// The state of each target in words; of the place itself, without a name, where it has none.
+    fn states(&self) -> Vec<(String, String)> {
+        if self.targets.is_empty() {
+            let verdict = self.verdict.map_or("not judged", Verdict::as_str);
+            return vec![(String::new(), verdict.to_owned())];
+        }
+        let of = |(name, verdict, reason): &(String, Verdict, String)| (name.clone(), format!("{}: {reason}", verdict.as_str()));
+        self.targets.iter().map(of).collect()
+    }
+
+    fn state_of(&self, target: &str) -> Option<String> {
+        self.states().into_iter().find(|(name, _)| name == target).map(|(_, state)| state)
+    }
+}
 
 /// What of an outcome is worth telling when it changes.
-pub fn standings(outcome: &Outcome) -> Vec<Stands> {
+pub fn standings(outcome: &Outcome) -> Vec<Standing> {
     let targets = |place: &Verified| {
         let of = |target: &ToldTarget| {
             let (verdict, reason) = outcome.of_target(place, target);
@@ -436,32 +488,42 @@ pub fn standings(outcome: &Outcome) -> Vec<Stands> {
         };
         place.row.targets.iter().map(of).collect()
     };
-    let of = |place: &Verified| {
-        (format!("{} {}", place.spot.guard, place.spot.node), place.answered, outcome.standing(place), targets(place))
+    let of = |place: &Verified| Standing {
+        place: format!("{} {}", place.spot.guard, place.spot.node),
+        answered: place.answered,
+        verdict: outcome.standing(place),
+        targets: targets(place),
     };
     outcome.places.iter().map(of).collect()
 }
 
+/// What changed between two outcomes: a line for each target, or for a node that has none; and the answer in one sentence.
+pub fn changes(before: &[Standing], told: &Told<'_>, width: usize) -> String {
+    let now = standings(told.outcome);
+    let mut page = String::new();
+    let known: BTreeMap<&str, &Standing> = before.iter().map(|standing| (standing.place.as_str(), standing)).collect();
+    for standing in &now {
+        let earlier = known.get(standing.place.as_str());
+        for (name, state) in standing.states() {
+            let was = earlier.and_then(|earlier| earlier.state_of(&name));
+            if was.as_ref() != Some(&state) {
+                let was = was.unwrap_or_else(|| "not known".to_owned());
+                let place = if name.is_empty() { standing.place.clone() } else { format!("{}  {name}", standing.place) };
+                page += &hang("changed     ", PLAIN, &clean(&format!("{place}: {was} -> {state}")), width);
+            }
+        }
+    }
+    let gone = before.iter().filter(|earlier| !now.iter().any(|standing| standing.place == earlier.place));
+    gone.for_each(|earlier| page += &hang("changed     ", PLAIN, &clean(&format!("{}: no longer there", earlier.place)), width));
+    page + &closing(told, &bad_lines(told.outcome), width) + "\n"
+}
+
 /// For programs, where there was no answer.
-pub fn no_document(why: &str) -> String {
-    let (verdict, status) = (Verdict::Inconclusive, names::EXIT_NOT_PROVEN);
+pub fn no_document(why: &str, status: u8) -> String {
+    let verdict = Verdict::Inconclusive;
     json(
         &serde_json::json!({"schema": names::VERIFY_SCHEMA, "verdict": verdict, "exit_status": status, "error": why, "places": []}),
     )
-}
-
-/// For pipelines, where there was no answer: one case, which is an error.
-///
-/// # Errors
-/// As [`junit`].
-pub fn no_junit(why: &str) -> Result<String, SerializeError> {
-    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-    status.set_type("no_answer").set_message(clean(why));
-    let mut suite = TestSuite::new("guardprobe verify");
-    suite.add_test_case(TestCase::new("an answer", status));
-    let mut results = quick_junit::Report::new("guardprobe verify");
-    results.add_test_suite(suite);
-    results.to_string()
 }
 
 /// For a comment on a pull request, where there was no answer.

@@ -5,7 +5,6 @@ use crate::show::verify::some_of;
 use guardprobe_core::judge::verify::Progress;
 use guardprobe_core::model::verified::Spot;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
 use std::time::Duration;
 
 /// How far apart plain lines are, in looks.
@@ -18,8 +17,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn begin() -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        Waiting { bar: terminal.then(bar), looks: 0 }
+        Waiting { bar: terminal::takes_escapes().then(bar), looks: 0 }
     }
 
     /// What it waits for before it can begin.

@@ -8,6 +8,7 @@ use crate::model::config::{Config, Control, Expect, Kind, Target, write_duration
 use crate::model::finding::Attribution;
 use crate::model::names;
 use sha2::{Digest, Sha256};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The keys of the document.
@@ -75,6 +76,30 @@ pub fn target_flag(text: &str) -> Result<Target, String> {
     let mut target = Target::of(&values::label(name)?, Kind::Tcp);
     target.addresses.push(values::address(address)?);
     Ok(target)
+}
+
+/// Reads an address to listen on: `ADDRESS:PORT`, or `:PORT` for every address of this machine.
+///
+/// # Errors
+/// Says what is wrong and what was expected.
+pub fn listen_flag(text: &str) -> Result<SocketAddr, String> {
+    listen_at(text, "[::]")
+}
+
+/// As [`listen_flag`], where `:PORT` is a port of loopback: what listens there is not for the network.
+///
+/// # Errors
+/// Says what is wrong and what was expected.
+pub fn loopback_listen_flag(text: &str) -> Result<SocketAddr, String> {
+    listen_at(text, "127.0.0.1")
+}
+
+fn listen_at(text: &str, everywhere: &str) -> Result<SocketAddr, String> {
+    let written =
+        if text.starts_with(':') { format!("{everywhere}{text}") } else { text.replacen("localhost:", "127.0.0.1:", 1) };
+    written.parse().map_err(|_| {
+        format!("{text:?} is no address to listen on: expected ADDRESS:PORT or :PORT, such as 0.0.0.0:9797 or :9797")
+    })
 }
 
 /// Reads a duration that a flag gives: a number and a unit, such as 60s.

@@ -2,10 +2,10 @@
 //!
 //! Whoever writes that file tells the agent where to connect. So it is taken or refused as a whole, and nothing in it may lead
 //! to the node itself or to its neighbours on the link.
+use super::problem::json_words;
 use crate::model::{address::is_link_local, names};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use serde_json::error::Category;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// How far in the future a file may be written: two clocks in one cluster differ by less.
@@ -55,15 +55,8 @@ pub fn parse(bytes: &[u8], now: Timestamp) -> Result<Endpoints, String> {
     })
 }
 
-/// The error's own words may quote the file, and whatever is mounted there may be a secret.
 fn malformed(error: &serde_json::Error) -> String {
-    let (line, column) = (error.line(), error.column());
-    let what = match error.classify() {
-        Category::Syntax => "it is not JSON",
-        Category::Eof => "it ends in the middle",
-        Category::Data | Category::Io => "a field is missing or of another type",
-    };
-    format!("not an endpoints file: {what} (line {line}, column {column}): expected JSON with revision, updated and addresses")
+    format!("not an endpoints file: {}: expected JSON with revision, updated and addresses", json_words(error))
 }
 
 fn revision(text: String) -> Result<String, String> {

@@ -1,6 +1,6 @@
 //! Reads what a reporter tells of its fleet (`guardprobe.fleet/v1`), as `verify` takes it. A word that is not known makes that one thing uncovered or
 //! inconclusive, and never lets it pass; fields of a newer version are passed over.
-use super::problem::quote;
+use super::problem::{json_words, quote};
 use crate::model::finding::Verdict;
 use crate::model::names;
 use crate::model::verified::{Open, Spot, ToldCoverage, ToldPage, ToldRow, ToldTarget};
@@ -68,7 +68,7 @@ struct Door {
 pub fn page(bytes: &[u8]) -> Result<ToldPage, String> {
     let expected = names::FLEET_SCHEMA;
     let page: Page = serde_json::from_slice(bytes).map_err(|error| {
-        format!("what answers tells no fleet: {error}: expected {expected}; is it a reporter's fleet port (9799)?")
+        format!("what answers tells no fleet: {}: expected {expected}; is it a reporter's fleet port (9799)?", json_words(&error))
     })?;
     if page.schema != expected {
         return Err(format!(

@@ -96,6 +96,23 @@ impl fmt::Display for InFile<'_> {
     }
 }
 
+/// What is wrong with a JSON text, without the names that types have in this program.
+pub(super) fn json_words(error: &serde_json::Error) -> String {
+    let at = format!("line {}, column {}", error.line(), error.column());
+    match error.classify() {
+        serde_json::error::Category::Eof => "it is cut off".to_owned(),
+        serde_json::error::Category::Data => {
+            let text = error.to_string();
+            let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+            match missing {
+                Some((field, _)) => format!("it has no field {field:?} ({at})"),
+                None => format!("a field is not of the kind that it must be ({at})"),
+            }
+        }
+        _ => format!("it is no JSON ({at})"),
+    }
+}
+
 /// A text from outside as a message shows it: in quotes, on one line, not longer than a line.
 pub fn quote(text: &str) -> String {
     match text.char_indices().nth(QUOTE_MAX) {
