@@ -123,7 +123,7 @@ pub fn as_of(mut report: Report, age: Duration, vouched: Duration) -> Report {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::judge::finding::Judged;
     use crate::model::config::{ControlKind, Expect, Kind};
@@ -132,7 +132,7 @@ mod tests {
     use crate::model::observation::{Identity, Outcome, Source};
     use crate::model::report::Role;
 
-    fn head() -> Head {
+    pub(in crate::judge) fn head() -> Head {
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
         Head {
             schema: crate::model::names::REPORT_SCHEMA.into(),

@@ -473,6 +473,15 @@ fn unproved_says_what_would_prove_it() {
         ),
         (why(vec![service(V4, Outcome::Rejected)], &[dns4()], Attribution::Silence), "kube-proxy rejects too"),
         (why(vec![seen(V4, Outcome::Rejected)], &[dns4()], Attribution::Silence), "does not tell that somebody denies it"),
+        (why(vec![seen(V4, Outcome::TimedOut)], &[held(Shortfall::PacketsLost)], Attribution::Silence), "packets to it are lost"),
+        (
+            why(
+                vec![Observation { sender: Some(address(V4_OTHER).ip()), ..seen(V4, Outcome::Unreachable) }],
+                &[held(Shortfall::PacketsLost)],
+                Attribution::Silence,
+            ),
+            "packets to it are lost",
+        ),
         (
             why(vec![Observation { source: Source::Dns, ..seen(V4, Outcome::TimedOut) }], &[dns4()], Attribution::Silence),
             "known by a name alone",
@@ -499,6 +508,45 @@ fn rule_2_all_hosts_beside_a_target_connecting_is_an_interception() {
 }
 
 #[test]
+fn an_interception_is_told_by_what_showed_it() {
+    let why = |target: &TargetRound, controls: &[ControlRound]| judge(target, controls, Attribution::Silence).why;
+    let neighbours = Some(Neighbours { tried: 3, connected: 3 });
+    let beside = tcp(vec![Observation { neighbours, ..seen(V4, Outcome::Connected) }]);
+    let silent = nowhere("198.51.100.7:443", Outcome::TimedOut);
+    assert!(why(&beside, &[silent]).contains("so did each of 3 random addresses beside it"));
+    let some = Some(Neighbours { tried: 3, connected: 1 });
+    let elsewhere = tcp(vec![Observation { neighbours: some, ..seen(V4, Outcome::Connected) }]);
+    let open = nowhere("198.51.100.7:443", Outcome::Connected);
+    assert!(why(&elsewhere, &[open]).contains("so did an address where nothing listens"));
+}
+
+#[test]
+fn a_refusal_is_told_by_what_answered() {
+    let why = |seen: Observation| judge(&tcp(vec![seen]), &[dns4()], Attribution::Silence).why;
+    assert!(why(seen(V4, Outcome::Refused)).contains("answered with a reset"));
+    let by_itself = Observation { sender: Some(address(V4).ip()), ..seen(V4, Outcome::Rejected) };
+    assert!(why(by_itself).contains("itself sent the ICMP error"));
+}
+
+#[test]
+fn only_a_shut_address_has_an_attribution() {
+    let of = |seen: Observation| address_attribution(&tcp(vec![seen.clone()]), &seen, &[dns4()]);
+    assert_eq!(of(seen(V4, Outcome::TimedOut)), Some(Attribution::Silence));
+    let by_itself = Observation { sender: Some(address(V4).ip()), ..seen(V4, Outcome::Rejected) };
+    let by_its_endpoints = Observation { endpoints_tried: true, ..seen(V4, Outcome::TimedOut) };
+    for other in [
+        seen(V4, Outcome::Connected),
+        seen(V4, Outcome::Refused),
+        seen(V4, Outcome::LocalError),
+        seen(V4, Outcome::DeniedLocally),
+        by_itself,
+        by_its_endpoints,
+    ] {
+        assert_eq!(of(other.clone()), None, "{other:?}");
+    }
+}
+
+#[test]
 fn silence_is_confirmed_by_a_second_pass_in_a_row() {
     let silent = || judge(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[dns4()], Attribution::Silence);
     let lossy = || judge(&tcp(vec![seen(V4, Outcome::TimedOut)]), &[held(Shortfall::PacketsLost)], Attribution::Silence);
@@ -511,6 +559,7 @@ fn silence_is_confirmed_by_a_second_pass_in_a_row() {
     assert_eq!(confirm(&lossy(), strong()).finding, Finding::Blocked(Attribution::Rejected));
     let content = || Judged { finding: Finding::Blocked(Attribution::Weak), ..lossy() };
     assert_eq!(confirm(&content(), silent()).finding, Finding::Blocked(Attribution::Weak), "it asks for no more");
+    assert!(confirm(&content(), silent()).why.starts_with("only the second of two passes was silent"));
     assert_eq!(confirm(&silent(), open()).finding, open().finding);
     assert_eq!(confirm(&silent(), lossy()).finding, lossy().finding);
 }
@@ -519,6 +568,11 @@ fn silence_is_confirmed_by_a_second_pass_in_a_row() {
 fn less_proof_than_asked_for_is_unproved() {
     let silent = tcp(vec![seen(V4, Outcome::TimedOut)]);
     let with = |proof| judge(&silent, &[dns4()], proof).finding;
+    assert_eq!(
+        judge(&silent, &[dns4()], Attribution::Witnessed).attribution,
+        Some(Attribution::Silence),
+        "what it proves is told"
+    );
     assert_eq!(with(Attribution::Silence), Finding::Blocked(Attribution::Silence));
     assert_eq!(with(Attribution::Rejected), Finding::Inconclusive(Doubt::Unproved));
     assert_eq!(with(Attribution::Witnessed), Finding::Inconclusive(Doubt::Unproved));

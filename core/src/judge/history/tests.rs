@@ -99,6 +99,23 @@ fn a_breach_opens_at_once_and_closes_after_two_blocked_rounds_at_the_start_of_th
 const UNPROVED: Finding = Finding::Inconclusive(Doubt::Unproved);
 
 #[test]
+fn what_the_newest_round_proves_is_told_before_any_threshold() {
+    let mut story = Story::new();
+    assert_eq!(story.target().attribution(), None);
+    let weak = Judged { attribution: Some(Attribution::Weak), ..judged(UNPROVED) };
+    story.0.finished(0, at(0.0), at(2.5), &target(vec![seen(A, Outcome::TimedOut)]), &weak);
+    assert_eq!(story.target().attribution(), Some(Attribution::Weak));
+}
+
+#[test]
+fn a_proof_of_a_minute_ago_holds_no_more() {
+    let mut story = Story::new();
+    story.round(0.0, BLOCKED);
+    story.round(57.5, UNPROVED);
+    assert_eq!(story.target().verdict(), Verdict::Inconclusive, "the round ended after exactly 60 s");
+}
+
+#[test]
 fn a_proof_holds_for_less_than_a_minute_and_its_age_is_shown() {
     let mut story = Story::new();
     story.round(0.0, BLOCKED);
