@@ -48,8 +48,8 @@ fn lines<'a>(outcome: &'a Outcome, place: &'a Verified) -> Vec<Line<'a>> {
             return Line { place, target: Some(target), verdict, reason, means, next };
         }
         let (mut means, next) = of_target(target, verdict, reason);
-        if let Some(wanted) = outcome.proof.filter(|_| reason == Doubt::Unproved.as_str() && target.verdict == Verdict::Blocked) {
-            means = format!("Proof {} is wanted, and {} was got. {means}", wanted.as_str(), target.reason);
+        if reason == Doubt::Unproved.as_str() && target.verdict == Verdict::Blocked {
+            means = format!("{} {means}", lack_of_proof(target, outcome.proof));
         }
         Line { place, target: Some(target), verdict, reason: reason.to_owned(), means, next }
     };
@@ -61,6 +61,17 @@ fn lines<'a>(outcome: &'a Outcome, place: &'a Verified) -> Vec<Line<'a>> {
         all.insert(0, Line { place, target: None, verdict: standing, reason, means, next });
     }
     all
+}
+
+/// Which proof was wanted of a target that the reporter calls blocked, and which was got.
+fn lack_of_proof(target: &ToldTarget, wanted: Option<Attribution>) -> String {
+    let got = target.reason.parse::<Attribution>().ok();
+    match wanted {
+        Some(wanted) if got.is_some_and(|got| got < wanted) => {
+            format!("Proof {} is wanted, and {} was got.", wanted.as_str(), target.reason)
+        }
+        _ => format!("The proof {} is of an earlier round.", target.reason),
+    }
 }
 
 fn of_target(target: &ToldTarget, verdict: Verdict, reason: &str) -> (String, &'static str) {
@@ -508,7 +519,7 @@ pub fn changes(before: &[Standing], told: &Told<'_>, width: usize) -> String {
             let was = earlier.and_then(|earlier| earlier.state_of(&name));
             if was.as_ref() != Some(&state) {
                 let was = was.unwrap_or_else(|| "not known".to_owned());
-                let place = if name.is_empty() { standing.place.clone() } else { format!("{}  {name}", standing.place) };
+                let place = if name.is_empty() { standing.place.clone() } else { format!("{} {name}", standing.place) };
                 page += &hang("changed     ", PLAIN, &clean(&format!("{place}: {was} -> {state}")), width);
             }
         }
@@ -549,6 +560,68 @@ mod tests {
         for text in [table(&Told { outcome: &one, ..told.clone() }, 80), markdown(&Told { outcome: &one, ..told })] {
             assert!(text.contains("Nothing is proved of guard d/h"), "{text}");
         }
+    }
+
+    fn outcome(places: Vec<Verified>, proof: Option<Attribution>, verdict: Verdict) -> Outcome {
+        Outcome { places, verdict, proof, excluded: 0, nobody: vec![] }
+    }
+
+    fn told(outcome: &Outcome) -> Told<'_> {
+        Told { outcome, asked: "2026-11-26T12:00:00Z".parse().unwrap(), reporter: "r" }
+    }
+
+    /// A place whose one target is like that.
+    fn place_with(node: &str, verdict: Verdict, reason: &str) -> Verified {
+        let mut place = place();
+        (place.spot.node, place.row.spot.node) = (node.into(), node.into());
+        place.row.targets[0].verdict = verdict;
+        place.row.targets[0].reason = reason.into();
+        place
+    }
+
+    #[test]
+    fn what_to_do_next_names_the_nodes_where_it_is_more_than_one() {
+        let three = ["n1", "n2", "n3"].map(|node| place_with(node, Verdict::Inconclusive, "unproved")).to_vec();
+        let all = outcome(three, None, Verdict::Inconclusive);
+        assert!(table(&told(&all), 400).contains("This is so on 3 nodes: n1, n2, n3."), "{}", table(&told(&all), 400));
+        let one = outcome(vec![place_with("n1", Verdict::Inconclusive, "unproved")], None, Verdict::Inconclusive);
+        assert!(!table(&told(&one), 400).contains("This is so"));
+    }
+
+    #[test]
+    fn less_proof_than_asked_for_says_which_was_wanted_and_which_was_got() {
+        let weak = outcome(vec![place()], Some(Attribution::Witnessed), Verdict::Inconclusive);
+        let page = table(&told(&weak), 400);
+        assert!(page.contains("Proof witnessed is wanted, and silence was got."), "{page}");
+    }
+
+    #[test]
+    fn who_watches_sees_what_changed() {
+        let before = outcome(
+            vec![place_with("n1", Verdict::Blocked, "silence"), place_with("n2", Verdict::Blocked, "silence")],
+            None,
+            Verdict::Blocked,
+        );
+        let now = outcome(
+            vec![place_with("n1", Verdict::Breached, "connected"), place_with("n3", Verdict::Blocked, "silence")],
+            None,
+            Verdict::Breached,
+        );
+        let page = changes(&standings(&before), &told(&now), 400);
+        for line in [
+            "d/g n1 imds: blocked: silence -> breached: connected",
+            "d/g n3 imds: not known -> blocked: silence",
+            "d/g n2: no longer there",
+        ] {
+            assert!(page.contains(&format!("changed     {line}\n")), "{line} in {page}");
+        }
+        assert_eq!(page.matches("changed").count(), 3, "{page}");
+    }
+
+    #[test]
+    fn nothing_from_outside_becomes_a_link() {
+        let cell = cell_of("see https://evil.example or www.evil.example, mail a@b.example");
+        assert_eq!(cell, "see https\\://evil.example or www\\.evil.example, mail a\\@b.example");
     }
 
     /// A place that is blocked.
