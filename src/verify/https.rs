@@ -65,5 +65,19 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let name = ServerName::try_from(url.host().to_owned()).map_err(|_| format!("{} is no name for TLS", url.host()))?;
-    TlsConnector::from(config).connect(name, stream).await.map_err(|error| error.to_string())
+    TlsConnector::from(config).connect(name, stream).await.map_err(|error| in_words(&error.to_string(), url.host()))
+}
+
+/// Why a handshake failed, with the remedy for what is frequent.
+fn in_words(text: &str, host: &str) -> String {
+    if text.contains("UnknownIssuer") || text.contains("BadSignature") {
+        return "its certificate is not of a CA that is trusted here: --ca-file FILE names the CA".to_owned();
+    }
+    if text.contains("not valid for name") || text.contains("NotValidForName") {
+        return format!("its certificate is not for {host}");
+    }
+    if text.contains("InvalidContentType") || text.contains("corrupt message") {
+        return "it speaks no TLS: expected --url http://HOST:PORT".to_owned();
+    }
+    text.to_owned()
 }

@@ -1,14 +1,17 @@
 //! Who gets in: kubeconfigs and environments as people have them, against a real API server, with kubectl beside it.
-use super::common::cluster::{API, Cluster, Process, base64, tool};
+use super::common::cluster::{API, Cluster, FLEET, Process, base64, get_in, serve_in, tool};
 use super::common::facts::within;
 use super::{answer, command};
 use rcgen::{CertificateParams, DnType, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -509,5 +512,68 @@ fn a_plugin_is_asked_once_and_is_ended_with_all_that_it_started() {
     for pid in fs::read_to_string(&pids).unwrap().split_whitespace() {
         let gone = || if fs::metadata(format!("/proc/{pid}")).is_err() { Ok(()) } else { Err(pid.to_owned()) };
         within(Duration::from_secs(5), "the plugin's processes are gone", gone);
+    }
+}
+
+/// An ingress: ends TLS, lets in who has the token, and passes one request on to the reporter's fleet port.
+fn ingress(cluster: &Cluster, at: &str) {
+    let (certificate, key) = cluster.ca.pair(&["localhost"], "ingress", None);
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+    let hub = cluster.hub();
+    serve_in(&cluster.hub(), at.parse().unwrap(), move |stream| {
+        let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) > 0 {
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
+        if !head.to_lowercase().contains("authorization: bearer s3cret\r\n") {
+            let _ = stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            return;
+        }
+        let (status, body) = get_in(&hub, FLEET, &path).unwrap();
+        let length = body.len();
+        let _ = stream
+            .write_all(format!("HTTP/1.1 {status} x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").as_bytes());
+        stream.conn.send_close_notify();
+        let _ = stream.flush();
+    });
+}
+
+#[test]
+fn a_reporter_behind_an_ingress_is_asked_over_tls_and_with_a_token() {
+    let cluster = Cluster::new();
+    cluster.reporter_access();
+    let _reporter = cluster.quick_reporter();
+    ingress(&cluster, "127.0.0.1:9443");
+    let (ca, other) =
+        (cluster.file("ingress-ca.pem", &cluster.ca.pem()), cluster.file("other-ca.pem", &super::common::Ca::new().pem()));
+    let (token, wrong) = (cluster.file("good-token", "s3cret\n"), cluster.file("wrong-token", "other"));
+    let (url, address) = ("https://localhost:9443", "https://127.0.0.1:9443");
+    for (args, status, expected) in [
+        (vec!["--url", url, "--ca-file", &ca, "--bearer-token-file", &token], 3, "no agents"),
+        (
+            vec!["--url", url, "--ca-file", &ca, "--bearer-token-file", &wrong],
+            2,
+            "it wants credentials (--bearer-token-file FILE)",
+        ),
+        (vec!["--url", url, "--ca-file", &ca], 2, "it wants credentials (--bearer-token-file FILE)"),
+        (
+            vec!["--url", url, "--ca-file", &other],
+            3,
+            "its certificate is not of a CA that is trusted here: --ca-file FILE names the CA",
+        ),
+        (vec!["--url", url], 3, "its certificate is not of a CA that is trusted here"),
+        (vec!["--url", "https://127.0.0.1:9799", "--ca-file", &ca], 3, "it speaks no TLS: expected --url http://HOST:PORT"),
+        (vec!["--url", address, "--ca-file", &token], 2, "holds no certificate"),
+    ] {
+        let (is, _, said) = answer(command(&cluster, &[], &[&["--wait", "10s"], args.as_slice()].concat()).output().unwrap());
+        assert!(is == status && said.contains(expected) && !said.contains("s3cret"), "{args:?}: {is} {said}");
     }
 }
