@@ -243,6 +243,16 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn each_address_is_told_with_what_it_proves() {
+        let start = Moment { wall: head().started, up: Duration::ZERO };
+        let histories = Histories::new("b00", start, Duration::ZERO, ["api".to_owned()].into_iter());
+        let on_the_way = Observation { sender: Some("10.0.0.1".parse().unwrap()), ..seen(Outcome::Rejected) };
+        let report = agent(head(), &histories, &round(vec![on_the_way, seen(Outcome::Connected)], None));
+        let told: Vec<_> = report.targets[0].observations.iter().map(|seen| seen.attribution).collect();
+        assert_eq!(told, [Some(Attribution::Rejected), None]);
+    }
+
+    #[test]
     fn every_control_is_told_with_what_it_saw_and_whether_it_held() {
         let histories =
             Histories::new("b00", Moment { wall: head().started, up: Duration::ZERO }, Duration::ZERO, std::iter::empty());
