@@ -82,7 +82,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         Err(error) => {
             let why = format!("not proven: local_error: this process cannot even begin to probe: {error}");
             terminal::say(&format!("guardprobe: {why}"));
-            return refused(args.output, &why, names::EXIT_NOT_PROVEN);
+            return write_error_document(args.output, &why, names::EXIT_NOT_PROVEN);
         }
     };
     match print(&report, args.output) {
@@ -98,11 +98,11 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 /// Without a round: programs get a document that says so, and people a sentence.
 fn refuse(output: Output, message: &str) -> ExitCode {
     terminal::say(message.trim_end());
-    refused(output, message, names::EXIT_USAGE)
+    write_error_document(output, message, names::EXIT_USAGE)
 }
 
 /// Writes the document of a check that could not begin; the exit status is given back.
-pub fn refused(output: Output, why: &str, status: u8) -> ExitCode {
+pub fn write_error_document(output: Output, why: &str, status: u8) -> ExitCode {
     let document = match output {
         Output::Table => String::new(),
         Output::Json => show::json::no_report(why, status),
@@ -113,11 +113,7 @@ pub fn refused(output: Output, why: &str, status: u8) -> ExitCode {
 }
 
 fn exit_status(verdict: Verdict) -> ExitCode {
-    ExitCode::from(match verdict {
-        Verdict::Blocked => names::EXIT_BLOCKED,
-        Verdict::Breached => names::EXIT_BREACHED,
-        Verdict::Inconclusive => names::EXIT_NOT_PROVEN,
-    })
+    ExitCode::from(judge::verify::exit_status(verdict))
 }
 
 /// The configuration in force, then what the flags say.

@@ -128,7 +128,7 @@ pub fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut given: Vec<OsString> = given.into_iter().collect();
     let plugin = given.first().is_some_and(|program| Path::new(program).file_stem() == Some(OsStr::new(PLUGIN)));
     let known = |word: &OsStr| word.to_str().is_some_and(|word| Cli::command().find_subcommand(word).is_some());
-    let asks = |word: &OsStr| ["-h", "--help", "-V", "--version"].iter().any(|flag| word == *flag);
+    let asks = |word: &OsStr| ["help", "-h", "--help", "-V", "--version"].iter().any(|flag| word == *flag);
     if plugin && !given.get(1).is_some_and(|word| known(word) || asks(word)) {
         given.insert(1, "verify".into());
     }
@@ -162,28 +162,62 @@ fn refuse(mut error: clap::Error, given: &[OsString]) -> ExitCode {
     if is_long_list(&error) {
         error.insert(ContextKind::ValidValue, ContextValue::None);
     }
-    let _ = error.print();
     if !error.use_stderr() {
-        return ExitCode::SUCCESS; // help and version
+        let _ = error.print(); // help and version
+        return ExitCode::SUCCESS;
     }
     let rendered = error.render().to_string();
-    let why = rendered.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-    let format =
-        words.iter().zip(words.iter().skip(1)).find(|(flag, _)| matches!(**flag, "-o" | "--output")).map(|(_, value)| *value);
-    let format =
-        format.or_else(|| words.iter().find_map(|word| word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o"))));
-    let format = format.filter(|format| !format.is_empty());
-    match (words.first(), format) {
-        (Some(&"check"), Some(format)) => match check::Output::from_str(format, true) {
-            Ok(output) => check::refused(output, &why, names::EXIT_USAGE),
-            Err(_) => ExitCode::from(names::EXIT_USAGE),
-        },
-        (Some(&"verify"), Some(format)) => match verify::Output::from_str(format, true) {
-            Ok(output) => verify::refused(output, &why, names::EXIT_USAGE),
-            Err(_) => ExitCode::from(names::EXIT_USAGE),
-        },
-        _ => ExitCode::from(names::EXIT_USAGE),
+    let clean = without_credentials(&rendered);
+    if clean == rendered {
+        let _ = error.print();
+    } else {
+        terminal::say(clean.trim_end());
     }
+    let why = clean.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    write_document(&words, &why.split_whitespace().collect::<Vec<_>>().join(" "));
+    ExitCode::from(names::EXIT_USAGE)
+}
+
+/// Writes the document of a command line that cannot be read, where it asks for one.
+fn write_document(words: &[&str], why: &str) {
+    let command = words.iter().find(|word| Cli::command().find_subcommand(word).is_some());
+    let variable = std::env::var("GUARDPROBE_OUTPUT").ok();
+    let Some(format) = format_of(words).or_else(|| variable.filter(|format| !format.is_empty())) else { return };
+    match command {
+        Some(&"check") => {
+            if let Ok(output) = check::Output::from_str(&format, true) {
+                check::write_error_document(output, why, names::EXIT_USAGE);
+            }
+        }
+        Some(&"verify") => {
+            if let Ok(output) = verify::Output::from_str(&format, true) {
+                verify::write_error_document(output, why, names::EXIT_USAGE);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The format that `-o FORMAT`, `-oFORMAT`, `-o=FORMAT`, `--output FORMAT` or `--output=FORMAT` asks for.
+fn format_of(words: &[&str]) -> Option<String> {
+    let mut pairs = words.iter().zip(words.iter().skip(1));
+    let apart = pairs.find(|(flag, _)| matches!(**flag, "-o" | "--output")).map(|(_, value)| *value);
+    let together = || words.iter().find_map(|word| word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o")));
+    let format = apart.or_else(together)?.trim_start_matches('=');
+    (!format.is_empty()).then(|| format.to_owned())
+}
+
+/// A text without what stands between `//` and `@` of a URL: it may be a password.
+fn without_credentials(text: &str) -> String {
+    let mut parts = text.split("//");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c.is_whitespace() || c == '/').unwrap_or(part.len());
+        let after = part[..end].rfind('@').map_or(0, |at| at + 1);
+        clean += "//";
+        clean += &part[after..];
+    }
+    clean
 }
 
 /// True where so many values are possible that nobody reads the list: it has a command of its own (`lab --list`).
@@ -264,12 +298,24 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        for (text, clean) in [
+            ("value 'https://ci:pass@word@host/x' for", "value 'https://host/x' for"),
+            ("https://host:1 and mail a@b", "https://host:1 and mail a@b"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(without_credentials(text), clean);
+        }
+    }
+
+    #[test]
     fn as_a_plugin_of_kubectl_it_verifies_unless_it_is_told_otherwise() {
         for (given, meant) in [
             (&["/usr/bin/kubectl-guardprobe"][..], &["/usr/bin/kubectl-guardprobe", "verify"][..]),
             (&["kubectl-guardprobe", "--wait", "5m"], &["kubectl-guardprobe", "verify", "--wait", "5m"]),
             (&["kubectl-guardprobe", "lab", "--list"], &["kubectl-guardprobe", "lab", "--list"]),
             (&["kubectl-guardprobe", "--help"], &["kubectl-guardprobe", "--help"]),
+            (&["kubectl-guardprobe", "help"], &["kubectl-guardprobe", "help"]),
             (&["guardprobe", "check"], &["guardprobe", "check"]),
             (&["guardprobe"], &["guardprobe"]),
         ] {

@@ -19,16 +19,16 @@ use crate::show::junit::no_answer;
 use crate::show::verify::{self as show, Told};
 use clap::{Args, ValueEnum};
 use door::{Closed, Direct, Door, Way};
-use guardprobe_core::judge::verify::{Question, Scope};
+use guardprobe_core::judge::verify::{Question, Scope, exit_status};
 use guardprobe_core::model::cluster::GuardName;
-use guardprobe_core::model::finding::Attribution;
+use guardprobe_core::model::finding::{Attribution, Verdict};
 use guardprobe_core::model::names;
 use guardprobe_core::model::verified::ToldRow;
 use guardprobe_core::parse::config as parse;
 use jiff::Timestamp;
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,6 +48,8 @@ Examples:
       guardprobe verify --node ip-10-0-1-23.ec2.internal --proof witnessed
   A reporter that is reachable otherwise, such as through a port-forward of your own:
       guardprobe verify --url http://127.0.0.1:9799
+  One behind an ingress, with a token:
+      guardprobe verify --url https://guardprobe.example --bearer-token-file token
   The status page, in a browser:
       guardprobe verify --open
   As a plugin of kubectl (a link named kubectl-guardprobe to this program, on the PATH):
@@ -152,14 +154,14 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
 fn end(output: Output, closed: &Closed) -> ExitCode {
     terminal::say(&format!("guardprobe verify: {}", clean(&closed.to_string())));
     let status = match closed {
-        Closed::Refused(_) => names::EXIT_USAGE,
+        Closed::Refused(_) | Closed::Unauthenticated(_) => names::EXIT_USAGE,
         Closed::NotProven(_) | Closed::NotReady(_) => names::EXIT_NOT_PROVEN,
     };
-    refused(output, &closed.to_string(), status)
+    write_error_document(output, &closed.to_string(), status)
 }
 
 /// Writes the document of a question without an answer; the exit status is given back.
-pub fn refused(output: Output, why: &str, status: u8) -> ExitCode {
+pub fn write_error_document(output: Output, why: &str, status: u8) -> ExitCode {
     let document = match output {
         Output::Table => String::new(),
         Output::Json => show::no_document(why, status),
@@ -181,7 +183,7 @@ async fn verify(args: &VerifyArgs, clock: &Clock, shown: &Cell<bool>) -> Result<
         first_look(args, clock, clock.now().up, &mut door, &mut Waiting::begin()).await?;
         return open::page(door, || shown.set(true)).await.map(|()| ExitCode::SUCCESS);
     }
-    let (mut before, mut without) = (None::<Vec<show::Standing>>, String::new());
+    let (mut before, mut without) = (None::<Vec<show::PlaceState>>, String::new());
     loop {
         let (question, asked) = match ask(args, clock, &mut door).await {
             Err(Closed::NotProven(why) | Closed::NotReady(why)) if args.watch => {
@@ -206,7 +208,16 @@ async fn verify(args: &VerifyArgs, clock: &Clock, shown: &Cell<bool>) -> Result<
                 (Some(before), Output::Table) => show::changes(before, &told, terminal::width()),
                 _ => print(args.output, &told).map_err(|error| failed(error.to_string()))?,
             };
-            write(&text).map_err(|error| failed(error.to_string()))?;
+            if let Err(error) = write(&text) {
+                // Nobody reads any more (`guardprobe verify | head`): the exit status is the answer. What was open stays so either way.
+                let verdict = if error.kind() == ErrorKind::BrokenPipe {
+                    outcome.verdict
+                } else {
+                    outcome.verdict.max(Verdict::Inconclusive)
+                };
+                terminal::say(&format!("guardprobe verify: the result could not be written: {error}"));
+                return Ok(ExitCode::from(exit_status(verdict)));
+            }
         }
         if !args.watch {
             return Ok(ExitCode::from(outcome.exit_status()));

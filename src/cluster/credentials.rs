@@ -8,6 +8,7 @@ use kube::config::{AuthInfo, ExecConfig, ExecInteractiveMode};
 use serde::Deserialize;
 use serde_json::json;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -16,6 +17,10 @@ use tokio::time::timeout;
 
 /// How much of a plugin's answer is read; a token or a certificate with its key has a few kilobytes.
 const ANSWER_MAX: u64 = 1024 * 1024;
+/// How many bytes of a token file are read.
+const TOKEN_FILE_MAX_BYTES: u64 = 64 * 1024;
+/// How long a plugin's output is read after its end.
+const OUTPUT_AFTER_END: Duration = Duration::from_secs(1);
 /// How much of what a plugin says on standard error is kept for the message.
 const WORDS_MAX: usize = 400;
 /// How often a token file is read anew (client-go does it each minute).
@@ -45,16 +50,20 @@ struct ExecStatus {
 pub(super) async fn fetch(config: &mut Config, longest: Duration) -> Result<Option<Timestamp>, String> {
     let auth = &mut config.auth_info;
     if let Some(path) = auth.token_file.take() {
-        match tokio::fs::read_to_string(&path).await {
-            Ok(text) => {
-                auth.token = Some(token(&text, &format!("tokenFile {path}"))?.into());
+        let read =
+            timeout(longest, read_token(&path)).await.unwrap_or_else(|_| Err(format!("not read within {} s", longest.as_secs())));
+        match read.and_then(|text| token(&text, "it")) {
+            Ok(token) => {
+                auth.token = Some(token.into());
                 return Ok(Some(Timestamp::now() + TOKEN_FILE_HOLDS));
             }
             Err(_) if auth.token.is_some() => return Ok(None),
-            Err(error) => return Err(format!("tokenFile {path}: {error}")),
+            Err(why) => return Err(format!("tokenFile {path}: {why}")),
         }
     }
-    let has_others = auth.token.is_some() || (auth.username.is_some() && auth.password.is_some()) || auth.auth_provider.is_some();
+    // Who has other credentials is not asked for more, as by kubectl.
+    let has_certificate = auth.client_certificate.is_some() || auth.client_certificate_data.is_some();
+    let has_others = auth.token.is_some() || auth.username.is_some() || auth.auth_provider.is_some() || has_certificate;
     match auth.exec.take().filter(|_| !has_others) {
         Some(exec) => {
             let name = exec.command.clone().unwrap_or_default();
@@ -63,6 +72,13 @@ pub(super) async fn fetch(config: &mut Config, longest: Duration) -> Result<Opti
         }
         None => Ok(None),
     }
+}
+
+async fn read_token(path: &str) -> Result<String, String> {
+    let file = tokio::fs::File::open(path).await.map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    file.take(TOKEN_FILE_MAX_BYTES).read_to_string(&mut text).await.map_err(|error| error.to_string())?;
+    Ok(text)
 }
 
 /// A token as it is sent.
@@ -124,16 +140,23 @@ async fn run(exec: &ExecConfig, longest: Duration) -> Result<ExecStatus, String>
         command.process_group(0);
     }
     let mut child = command.spawn().map_err(|error| not_started(exec, name, &error))?;
-    let group = Group(child.id().filter(|_| !is_interactive));
+    let mut group = Group(child.id().filter(|_| !is_interactive));
     let done = timeout(longest, answer(&mut child)).await;
-    drop(group);
+    if done.is_ok() {
+        // What it left behind on purpose, such as a browser, goes on.
+        group.0 = None;
+    }
     let Ok(done) = done else {
         return Err(format!("the exec plugin {name} gave no credentials within {} s and was ended", longest.as_secs()));
     };
     let (status, stdout, stderr) = done.map_err(|error| format!("the exec plugin {name}: {error}"))?;
     if !status.success() {
-        let words = if stderr.is_empty() { "it said nothing".to_owned() } else { format!("it said: {stderr}") };
-        return Err(format!("the exec plugin {name} failed ({}): {words}", ending(status)));
+        // Its words stay out of the documents for programs: they may hold a token.
+        let said = if stderr.is_empty() { "it said nothing" } else { "what it said is above" };
+        if !stderr.is_empty() && !std::io::stderr().is_terminal() {
+            tracing::warn!("the exec plugin {name} said: {stderr}");
+        }
+        return Err(format!("the exec plugin {name} failed ({}): {said}", ending(status)));
     }
     parse(exec, name, &stdout)
 }
@@ -149,28 +172,52 @@ impl Drop for Group {
     }
 }
 
+/// Waits for the plugin to end, and for what it wrote. A process that it started may hold its output open: that is waited for a moment only.
 async fn answer(child: &mut Child) -> std::io::Result<(ExitStatus, Vec<u8>, String)> {
+    let (mut answer, mut words) = (Vec::new(), Vec::new());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let read = async {
-        let mut bytes = Vec::new();
-        if let Some(stdout) = stdout {
-            stdout.take(ANSWER_MAX).read_to_end(&mut bytes).await?;
+    let ended = {
+        let mut reading = pin!(async {
+            let answer = async {
+                if let Some(stdout) = stdout {
+                    stdout.take(ANSWER_MAX).read_to_end(&mut answer).await?;
+                }
+                std::io::Result::Ok(())
+            };
+            tokio::try_join!(answer, keep_words(stderr, &mut words)).map(drop)
+        });
+        let ended = tokio::select! {
+            ended = child.wait() => Some(ended?),
+            read = &mut reading => {
+                read?;
+                None
+            }
+        };
+        match ended {
+            Some(ended) => {
+                let _ = timeout(OUTPUT_AFTER_END, reading).await;
+                Some(ended)
+            }
+            None => None,
         }
-        std::io::Result::Ok(bytes)
     };
-    let ((status, stdout), words) = tokio::try_join!(async { tokio::try_join!(child.wait(), read) }, words(stderr))?;
-    Ok((status, stdout, words))
+    let ended = match ended {
+        Some(ended) => ended,
+        None => child.wait().await?,
+    };
+    let words = String::from_utf8_lossy(&words).split_whitespace().collect::<Vec<_>>().join(" ");
+    Ok((ended, answer, words))
 }
 
-/// What a plugin says, as its last words. A person sees it at once: it may ask for something.
-async fn words(stderr: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
-    let Some(mut stderr) = stderr else { return Ok(String::new()) };
+/// Keeps the last words of a plugin. A person sees them at once: it may ask for something.
+async fn keep_words(stderr: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) -> std::io::Result<()> {
+    let Some(mut stderr) = stderr else { return Ok(()) };
     let shows = std::io::stderr().is_terminal();
-    let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+    let mut buffer = [0; 4096];
     loop {
         let length = stderr.read(&mut buffer).await?;
         if length == 0 {
-            break;
+            return Ok(());
         }
         if shows {
             let _ = std::io::stderr().lock().write_all(&buffer[..length]);
@@ -178,8 +225,6 @@ async fn words(stderr: Option<impl AsyncRead + Unpin>) -> std::io::Result<String
         kept.extend_from_slice(&buffer[..length]);
         kept.drain(..kept.len().saturating_sub(WORDS_MAX));
     }
-    let text = String::from_utf8_lossy(&kept);
-    Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn not_started(exec: &ExecConfig, name: &str, error: &std::io::Error) -> String {

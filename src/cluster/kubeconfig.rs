@@ -1,6 +1,7 @@
 //! Kubeconfig files, read as kubectl reads them, and turned into a configuration of the client. Nothing is sent and nothing is run here.
 use super::{credentials, proxy};
 use crate::wire::authorities::authorities;
+use guardprobe_core::model::names;
 use hyper::Uri;
 use kube::Config;
 use kube::config::{AuthInfo, Cluster, ExecAuthCluster, Kubeconfig};
@@ -9,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 use std::env;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use x509_parser::parse_x509_certificate;
 use x509_parser::prelude::X509Version;
@@ -57,9 +59,15 @@ impl Files {
     /// All of them, merged: the first that sets a value wins. One that is not there is passed over, as kubectl does.
     fn read(&self) -> Result<Option<Kubeconfig>, String> {
         let mut merged: Option<Kubeconfig> = None;
-        for path in self.paths.iter().filter(|path| path.exists()) {
-            let file =
+        for path in &self.paths {
+            match std::fs::metadata(path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(format!("kubeconfig {}: {error}", path.display())),
+                Ok(_) => {}
+            }
+            let mut file =
                 Kubeconfig::read_from(path).map_err(|error| format!("kubeconfig {}: {}", path.display(), first_line(&error)))?;
+            file.current_context = filled(file.current_context.take());
             merged = Some(match merged {
                 None => file,
                 Some(before) => before.merge(file).map_err(|error| format!("kubeconfig {}: {error}", path.display()))?,
@@ -129,7 +137,7 @@ fn server(cluster: &Cluster, is_tls: bool) -> Result<Uri, String> {
 
 /// The certificates of the cluster's CA; `None` where it names none, and those of this machine count.
 fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, String> {
-    let (what, pem) = match (filled(cluster.certificate_authority_data.clone()), filled(cluster.certificate_authority.clone())) {
+    let (what, pem) = match (filled(cluster.certificate_authority_data.clone()), path_of(cluster.certificate_authority.clone())) {
         (Some(data), _) => ("certificate-authority-data".to_owned(), decoded("certificate-authority-data", &data)?),
         (None, Some(path)) => (format!("certificate-authority {path}"), file("certificate-authority", &path)?),
         (None, None) => return Ok(None),
@@ -157,9 +165,10 @@ fn of_user(mut auth: AuthInfo, cluster: &Cluster) -> Result<AuthInfo, String> {
     if let Some(provider) = &auth.auth_provider {
         refuse_provider(&provider.name)?;
     }
-    for text in [&mut auth.token_file, &mut auth.client_certificate, &mut auth.client_key, &mut auth.username] {
-        *text = filled(text.take());
+    for path in [&mut auth.token_file, &mut auth.client_certificate, &mut auth.client_key] {
+        *path = path_of(path.take());
     }
+    auth.username = filled(auth.username.take());
     auth.client_certificate_data = filled(auth.client_certificate_data.take()).map(|data| without_white_space(&data));
     let key = auth.client_key_data.take().map(|key| key.expose_secret().to_owned());
     auth.client_key_data = filled(key).map(|key| without_white_space(&key).into());
@@ -170,7 +179,7 @@ fn of_user(mut auth: AuthInfo, cluster: &Cluster) -> Result<AuthInfo, String> {
     };
     refuse_certificate(&auth)?;
     if let Some(exec) = auth.exec.as_mut().filter(|exec| exec.provide_cluster_info) {
-        exec.cluster = Some(ExecAuthCluster::try_from(cluster).map_err(|error| error.to_string())?);
+        exec.cluster = Some(ExecAuthCluster::try_from(&tidy(cluster)).map_err(|error| error.to_string())?);
     }
     Ok(auth)
 }
@@ -220,7 +229,9 @@ fn refuse_certificate(auth: &AuthInfo) -> Result<(), String> {
 }
 
 fn file(key: &str, path: &str) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{key} {path}: {error}"))
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(names::CA_MAX_BYTES + 1).read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|error| format!("{key} {path}: {error}"))
 }
 
 fn decoded(key: &str, data: &str) -> Result<Vec<u8>, String> {
@@ -236,6 +247,18 @@ fn without_white_space(text: &str) -> String {
 /// A value, unless it is empty: kubectl takes that for none.
 fn filled(value: Option<String>) -> Option<String> {
     value.filter(|value| !value.trim().is_empty())
+}
+
+/// A path, unless it is empty: reading the file has put the folder of the kubeconfig before it.
+fn path_of(value: Option<String>) -> Option<String> {
+    filled(value).filter(|path| !path.ends_with('/'))
+}
+
+/// A cluster as a plugin is told of it.
+fn tidy(cluster: &Cluster) -> Cluster {
+    let data = filled(cluster.certificate_authority_data.clone()).map(|data| without_white_space(&data));
+    let certificate_authority = path_of(cluster.certificate_authority.clone());
+    Cluster { certificate_authority_data: data, certificate_authority, ..cluster.clone() }
 }
 
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {

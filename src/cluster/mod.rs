@@ -20,6 +20,7 @@ use guardprobe_core::model::names;
 use jiff::Timestamp;
 use kube::{Client, Config};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Where a permission holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,16 +108,6 @@ impl Cluster {
         Cluster::with(configuration(None)?)
     }
 
-    /// As that context of the kubeconfig says; without one as [`Cluster::find`]. Fetches the credentials, for at most that long.
-    ///
-    /// # Errors
-    /// There is none of that name, it cannot be used, or it gave no credentials.
-    pub async fn log_in(context: Option<&str>, longest: Duration) -> Result<LoggedIn, String> {
-        let mut config = configuration(context)?;
-        let valid_until = credentials::fetch(&mut config, longest).await.map_err(|why| format!("{NO_ACCESS}: {why}"))?;
-        Ok(LoggedIn { cluster: Cluster::with(config)?, valid_until })
-    }
-
     fn with(mut config: Config) -> Result<Self, String> {
         config.connect_timeout = Some(names::API_TIMEOUT);
         config.write_timeout = Some(names::API_TIMEOUT);
@@ -139,6 +130,47 @@ pub struct LoggedIn {
     pub cluster: Cluster,
     /// The end of the credentials.
     pub valid_until: Option<Timestamp>,
+}
+
+/// How somebody gets in: what a kubeconfig says, read once, so that a later change of its context changes nothing here.
+pub struct Access(Config);
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Access")
+    }
+}
+
+impl Access {
+    /// That of a context of the kubeconfig; without one as [`Cluster::find`]. Takes at most that long.
+    ///
+    /// # Errors
+    /// There is none of that name, or it cannot be used.
+    pub async fn find(context: Option<&str>, longest: Duration) -> Result<Self, String> {
+        let context = context.map(str::to_owned);
+        // A file may be a pipe that nobody writes to.
+        let reading = tokio::task::spawn_blocking(move || configuration(context.as_deref()));
+        match timeout(longest, reading).await {
+            Ok(Ok(read)) => read.map(Access),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("{NO_ACCESS}: the kubeconfig was not read within {} s", longest.as_secs())),
+        }
+    }
+
+    /// A client with credentials, which are fetched for at most that long.
+    ///
+    /// # Errors
+    /// There are none.
+    pub async fn log_in(&self, longest: Duration) -> Result<LoggedIn, String> {
+        let mut config = self.0.clone();
+        let valid_until = credentials::fetch(&mut config, longest).await.map_err(|why| format!("{NO_ACCESS}: {why}"))?;
+        Ok(LoggedIn { cluster: Cluster::with(config)?, valid_until })
+    }
+
+    /// True when the credentials are fetched, so that new ones may be let in where old ones are not.
+    pub fn fetches_credentials(&self) -> bool {
+        self.0.auth_info.exec.is_some() || self.0.auth_info.token_file.is_some()
+    }
 }
 
 fn configuration(context: Option<&str>) -> Result<Config, String> {
@@ -229,6 +261,9 @@ fn in_words(text: &str) -> String {
         ["ServiceError: ", "client error (Connect): ", "client error (SendRequest): ", "HyperError: ", "rustls tls error: "];
     let plain = LAYERS.iter().fold(text.to_owned(), |text, layer| text.replace(layer, ""));
     let says = |part: &str| plain.contains(part);
+    if says("received fatal alert") {
+        return format!("the server ended the TLS handshake, perhaps since it does not take the client certificate: {plain}");
+    }
     if says("UnknownIssuer") || says("BadSignature") {
         return "the server's certificate is not of the CA that the kubeconfig names (certificate-authority), or, where it names \
                 none, not of one that this machine trusts"

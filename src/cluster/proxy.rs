@@ -40,6 +40,13 @@ fn read(name: &str, text: &str) -> Result<Uri, String> {
     let text = text.trim().replacen("socks5h://", "socks5://", 1);
     let url: Uri = text.parse().map_err(|error| format!("{name}: {error}: {EXPECTED}"))?;
     match (url.scheme_str(), url.host()) {
+        (Some("socks5"), Some(_)) if url.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
+            Err(format!("{name}: a name and a password for a socks5 proxy are not sent here: expected one without"))
+        }
+        // SOCKS has a port of its own (RFC 1928, 3).
+        (Some("socks5"), Some(host)) if !host.is_empty() && url.port().is_none() => {
+            format!("socks5://{host}:1080").parse().map_err(|error| format!("{name}: {error}: {EXPECTED}"))
+        }
         (Some("http" | "https" | "socks5"), Some(host)) if !host.is_empty() => Ok(url),
         (Some(scheme @ ("socks4" | "socks")), _) => Err(format!("{name}: {scheme} is not spoken here: {EXPECTED}")),
         _ => Err(format!("{name} is no URL of a proxy: {EXPECTED}")),
@@ -53,8 +60,13 @@ fn is_loopback(server: &Uri) -> bool {
 
 /// True when NO_PROXY does not name the server.
 fn is_intercepted(server: &Uri, no_proxy: &str) -> bool {
+    let entries = no_proxy.split([',', ' ']).map(str::trim);
+    // The library takes a star for names only.
+    if entries.clone().any(|entry| entry == "*") {
+        return false;
+    }
     let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("http") { 80 } else { 443 });
-    let without = no_proxy.split([',', ' ']).filter_map(|entry| of_port(entry.trim(), port)).collect::<Vec<_>>().join(",");
+    let without = entries.filter_map(|entry| of_port(entry, port)).collect::<Vec<_>>().join(",");
     // Which proxy it would be does not matter here.
     let matcher = Matcher::builder().http("http://proxy:1").https("http://proxy:1").no(without).build();
     matcher.intercept(server).is_some()
@@ -62,6 +74,11 @@ fn is_intercepted(server: &Uri, no_proxy: &str) -> bool {
 
 /// An entry of NO_PROXY without its port; `None` where that is another port.
 fn of_port(entry: &str, port: u16) -> Option<&str> {
+    // A star before a domain changes nothing, as for kubectl.
+    let entry = entry.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(entry);
+    if let Some(address) = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')) {
+        return Some(address);
+    }
     let Some((host, text)) = entry.rsplit_once(':') else { return Some(entry) };
     let is_ipv6 = entry.parse::<IpAddr>().is_ok() || host.contains(':') && !host.ends_with(']');
     match text.parse::<u16>() {
@@ -91,7 +108,10 @@ mod tests {
             ("https://[fd00::1]:6443", "fd00::1", false),
             ("https://[fd00::1]:6443", "[fd00::1]:6443", false),
             ("https://[fd00::1]:6443", "fd00::/8", false),
+            ("https://[fd00::1]:6443", "[fd00::1]", false),
+            ("https://api.corp.example", "*.corp.example", false),
             ("https://api.corp.example", "*", false),
+            ("https://10.1.2.3:6443", "x.example, *", false),
         ] {
             assert_eq!(is_intercepted(&server.parse().unwrap(), without), intercepted, "{server} {without}");
         }
@@ -104,6 +124,8 @@ mod tests {
             ("https://user:pass@proxy", Ok("https://user:pass@proxy/")),
             ("socks5://proxy:1080", Ok("socks5://proxy:1080/")),
             ("socks5h://proxy:1080", Ok("socks5://proxy:1080/")),
+            ("socks5://proxy", Ok("socks5://proxy:1080/")),
+            ("socks5://user:pass@proxy:1080", Err("are not sent here")),
             ("socks4://proxy:1080", Err("socks4 is not spoken here")),
             ("ftp://proxy", Err("is no URL of a proxy")),
             ("proxy:3128", Err("is no URL of a proxy")),

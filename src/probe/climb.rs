@@ -38,7 +38,9 @@ impl Question {
         let (Some(tls), Some(ca_file), true) = (&self.tls, &self.public_endpoint_ca_file, public_endpoint) else {
             return Cow::Borrowed(self);
         };
-        let tls = Tls { ca_file: Some(ca_file.clone()), ..tls.clone() };
+        // Behind a name of its own it shows that CA's certificate, and to others perhaps the cluster's.
+        let ca_files = tls.ca_files.iter().chain([ca_file]).cloned().collect();
+        let tls = Tls { ca_files, ..tls.clone() };
         Cow::Owned(Question { tls: Some(tls), ..self.clone() })
     }
 }
@@ -49,8 +51,8 @@ pub(super) struct Tls {
     /// SNI, and the name that the certificate must carry. By default the host that was named; of an API server's bare address
     /// `kubernetes.default.svc`.
     pub(super) server_name: Option<String>,
-    /// PEM file of the CA.
-    pub(super) ca_file: Option<PathBuf>,
+    /// PEM files of the CAs that count.
+    pub(super) ca_files: Vec<PathBuf>,
 }
 
 /// An HTTP request to be sent.
@@ -138,7 +140,7 @@ async fn over_tls(
 ) -> Climbed {
     let of_kind = Some(API_SERVER_NAME).filter(|_| kind == Kind::KubeApi);
     let name = server_name(tls.server_name.as_deref().or(host).or(of_kind), address);
-    let ca = Ca::read(tls.ca_file.as_deref()).await;
+    let ca = Ca::read(&tls.ca_files).await;
     let (stream, heard) = Heard::listen(stream);
     let shaken = timeout(CLIMB_TIMEOUT, tls::handshake(stream, name, &ca)).await;
     let (stream, certificate) = match shaken {

@@ -1,5 +1,6 @@
 //! One DNS query and its answer, over TCP or UDP.
-use hickory_proto::op::{Message, MessageType, Query};
+use guardprobe_core::judge::control::is_own_answer;
+use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,6 +14,9 @@ const RESEND_AFTER: Duration = Duration::from_secs(1);
 /// The largest datagram that is read; a UDP answer without EDNS is at most 512 bytes. An answer over TCP is at most 65,535 bytes long.
 const DATAGRAM_MAX: usize = 4096;
 
+/// The length of a message's head in bytes (RFC 1035, 4.1.1).
+const HEAD: usize = 12;
+
 /// A query for the records of a name.
 pub(super) fn query(name: &Name, record: RecordType) -> io::Result<Vec<u8>> {
     let mut message = Message::query();
@@ -22,11 +26,20 @@ pub(super) fn query(name: &Name, record: RecordType) -> io::Result<Vec<u8>> {
     message.to_vec().map_err(io::Error::other)
 }
 
+/// A name server's answer to a query.
+#[derive(Debug, Clone)]
+pub(super) struct DnsAnswer {
+    /// The response code.
+    pub(super) code: ResponseCode,
+    /// The whole answer; `None` where the server cut it off (TC), so that it has to be asked over TCP.
+    pub(super) message: Option<Message>,
+}
+
 /// Sends the query on a connection that stands, and waits for its answer. The caller sets the deadline.
 ///
 /// # Errors
 /// The connection ended first, or what came back is no answer to the query.
-pub(super) async fn over_tcp(stream: &mut TcpStream, query: &[u8]) -> io::Result<Message> {
+pub(super) async fn over_tcp(stream: &mut TcpStream, query: &[u8]) -> io::Result<DnsAnswer> {
     let length = u16::try_from(query.len()).map_err(io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
     let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
@@ -38,7 +51,7 @@ pub(super) async fn over_tcp(stream: &mut TcpStream, query: &[u8]) -> io::Result
 ///
 /// # Errors
 /// The kernel refused to send.
-pub(super) async fn over_udp(address: SocketAddr, query: &[u8]) -> io::Result<Message> {
+pub(super) async fn over_udp(address: SocketAddr, query: &[u8]) -> io::Result<DnsAnswer> {
     let any = if address.is_ipv4() {
         SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
     } else {
@@ -56,7 +69,7 @@ pub(super) async fn over_udp(address: SocketAddr, query: &[u8]) -> io::Result<Me
 }
 
 /// Passes over whatever else comes in: it must never be what makes us send.
-async fn first_answer(socket: &UdpSocket, query: &[u8], buffer: &mut [u8]) -> Message {
+async fn first_answer(socket: &UdpSocket, query: &[u8], buffer: &mut [u8]) -> DnsAnswer {
     loop {
         match socket.recv(buffer).await {
             Ok(length) => {
@@ -70,9 +83,20 @@ async fn first_answer(socket: &UdpSocket, query: &[u8], buffer: &mut [u8]) -> Me
     }
 }
 
-/// The bytes as an answer to that query, if they are one.
-fn answer(query: &[u8], bytes: &[u8]) -> Option<Message> {
-    let message = Message::from_vec(bytes).ok()?;
-    let same = bytes.get(..2) == query.get(..2);
-    (same && message.metadata.message_type == MessageType::Response).then_some(message)
+/// The bytes as an answer to that query, if they are one: the same id, and the same question. Of an answer that was cut off only the head
+/// counts, since the rest may end within a record.
+fn answer(query: &[u8], bytes: &[u8]) -> Option<DnsAnswer> {
+    let head = bytes.get(..HEAD)?;
+    let is_response = head[2] & 0x80 != 0 && head[..2] == query[..2];
+    if !is_response {
+        return None;
+    }
+    if head[2] & 0x02 != 0 {
+        return Some(DnsAnswer { code: ResponseCode::from_low(head[3] & 0x0f), message: None });
+    }
+    let (asked, message) = (Message::from_vec(query).ok()?, Message::from_vec(bytes).ok()?);
+    let code = message.metadata.response_code;
+    // Some servers leave the question out where they refuse.
+    let is_bare = message.queries.is_empty() && !is_own_answer(code.into());
+    (message.queries == asked.queries || is_bare).then_some(DnsAnswer { code, message: Some(message) })
 }

@@ -1,8 +1,9 @@
 //! Who signed a certificate, whatever else is wrong with it.
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::error::X509Error;
+use x509_parser::oid_registry::{OID_PKCS1_RSASSAPSS, OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ED25519};
 use x509_parser::parse_x509_certificate;
+use x509_parser::public_key::PublicKey;
 
 /// How many of the certificates that a server shows are looked at.
 const SHOWN_MAX: usize = 8;
@@ -22,21 +23,24 @@ pub(super) fn is_signed_by(
     shown: &[CertificateDer<'_>],
 ) -> Option<bool> {
     let (_, leaf) = parse_x509_certificate(leaf).ok()?;
-    let (authorities, shown) = (parsed(authorities), parsed(&shown[..shown.len().min(SHOWN_MAX)]));
+    let is_complete = shown.len() <= SHOWN_MAX;
+    let (known, offered) = (parsed(authorities), parsed(&shown[..shown.len().min(SHOWN_MAX)]));
+    // What could not be read, or was not looked at, may be the signer.
+    let otherwise = (is_complete && known.len() == authorities.len() && offered.len() == shown.len()).then_some(false);
     let mut certificate = &leaf;
-    for _ in 0..=shown.len() {
-        match signer(&authorities, certificate) {
+    for _ in 0..=offered.len() {
+        match signer(&known, certificate) {
             Signer::Found(_) => return Some(true),
             Signer::Unknown => return None,
             Signer::Absent => {}
         }
-        match signer(&shown, certificate) {
+        match signer(&offered, certificate) {
             Signer::Found(next) => certificate = next,
             Signer::Unknown => return None,
-            Signer::Absent => return Some(false),
+            Signer::Absent => return otherwise,
         }
     }
-    Some(false)
+    otherwise
 }
 
 fn parsed<'der>(certificates: &'der [CertificateDer<'_>]) -> Vec<X509Certificate<'der>> {
@@ -48,9 +52,19 @@ fn signer<'a, 'der>(candidates: &'a [X509Certificate<'der>], certificate: &X509C
     for candidate in candidates.iter().filter(|candidate| candidate.subject() == certificate.issuer()) {
         match certificate.verify_signature(Some(candidate.public_key())) {
             Ok(()) => return Signer::Found(candidate),
-            Err(X509Error::SignatureUnsupportedAlgorithm) => found = Signer::Unknown,
+            Err(_) if !is_verifiable(candidate, certificate) => found = Signer::Unknown,
             Err(_) => {}
         }
     }
     found
+}
+
+/// True for a signature that the library here can tell from a wrong one: its errors are the same for both.
+fn is_verifiable(signer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
+    let algorithm = &certificate.signature_algorithm.algorithm;
+    match signer.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => (2048..=8192).contains(&key.key_size()) && *algorithm != OID_PKCS1_RSASSAPSS,
+        Ok(PublicKey::EC(_)) => [OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384].contains(algorithm),
+        _ => *algorithm == OID_SIG_ED25519,
+    }
 }

@@ -195,7 +195,7 @@ impl ControlProbe<'_> {
                 let Ok(query) = dns::query(self.question, RecordType::A) else { return };
                 match timeout(left, dns::over_tcp(&mut stream, &query)).await {
                     Ok(Ok(answer)) => {
-                        let code = answer.metadata.response_code;
+                        let code = answer.code;
                         (attempt.answered, attempt.own_answer) = (true, control::is_own_answer(code.into()));
                         result.detail = Some(format!("DNS answer over TCP: {code}"));
                     }
@@ -231,7 +231,7 @@ impl ControlProbe<'_> {
         let began = Instant::now();
         let query = dns::query(self.question, RecordType::A).ok()?;
         let answer = timeout(self.budget.saturating_sub(UDP_AFTER), dns::over_udp(self.address.socket, &query)).await;
-        let code = answer.ok().and_then(Result::ok).map(|answer| answer.metadata.response_code);
+        let code = answer.ok().and_then(Result::ok).map(|answer| answer.code);
         Some(AttemptResult {
             attempt: ControlAttempt {
                 protocol: Protocol::Udp,

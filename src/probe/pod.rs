@@ -5,6 +5,7 @@ use guardprobe_core::model::names;
 use guardprobe_core::parse::resolv;
 use nix::sys::socket::SockaddrLike;
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -27,14 +28,16 @@ pub struct Pod {
     pub reporter: Option<String>,
     /// The text of the resolver configuration; empty without one.
     pub resolv_conf: String,
+    /// The text of the hosts file; empty without one.
+    pub hosts_file: String,
 }
 
 impl Pod {
     /// Looks around. Nothing here can fail: what is not there is absent.
     pub fn look() -> Self {
         // A byte that is no UTF-8, in a comment perhaps, must not hide the name servers.
-        let resolv_conf = std::fs::read(names::RESOLV_CONF).unwrap_or_default();
-        let resolv_conf = String::from_utf8_lossy(&resolv_conf).into_owned();
+        let text = |path| String::from_utf8_lossy(&read_bounded(path)).into_owned();
+        let resolv_conf = text(names::RESOLV_CONF);
         Pod {
             node: env("GUARDPROBE_NODE"),
             name: env("GUARDPROBE_POD").or_else(|| env("HOSTNAME")),
@@ -44,6 +47,7 @@ impl Pod {
             api_port: env("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok()).filter(|port| *port != 0).unwrap_or(443),
             reporter: env("GUARDPROBE_REPORTER_ADDRESS"),
             resolv_conf,
+            hosts_file: text(names::HOSTS_FILE),
         }
     }
 
@@ -66,6 +70,13 @@ impl Pod {
     pub(super) fn endpoints_file(&self) -> Option<PathBuf> {
         Some(PathBuf::from(names::ENDPOINTS_FILE)).filter(|path| path.exists())
     }
+}
+
+/// A file's first bytes; none where it cannot be read.
+fn read_bounded(path: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(names::HOSTS_FILE_MAX_BYTES).read_to_end(&mut bytes));
+    read.map(|_| bytes).unwrap_or_default()
 }
 
 fn env(name: &str) -> Option<String> {

@@ -137,7 +137,7 @@ impl Prober {
             files.into_iter().filter_map(move |(key, path)| Some((&target.name, key, path.as_ref()?)))
         });
         let authorities = authorities.map(|(name, key, path)| async move {
-            let why = Ca::read(Some(path)).await.unusable()?;
+            let why = Ca::read(std::slice::from_ref(path)).await.unusable()?;
             Some(format!("target {name}: {key} {why}"))
         });
         let (endpoints, authorities) = tokio::join!(join_all(endpoints), join_all(authorities));
@@ -208,6 +208,10 @@ impl Prober {
         seen.extend(by_name);
         for (observation, _) in &mut seen {
             observation.service |= found.is_service(observation.address);
+            // A name leads there as well, and a name is never released: whatever answers is what it stands for.
+            if found.has(observation.address) {
+                observation.identity.take_if(|identity| *identity == Identity::Wrong);
+            }
         }
         known.unresolved.extend(found.unresolved.iter().cloned());
         let api = known.api_service().chain(found.api_service()).collect();
@@ -314,9 +318,12 @@ impl Prober {
     /// What is asked of an open door of this target.
     fn question_for(&self, target: &Target) -> Question {
         let kind = target.kind;
-        let named = || Tls { server_name: target.server_name.clone(), ca_file: target.ca_file.clone() };
+        let named = || Tls { server_name: target.server_name.clone(), ca_files: target.ca_file.iter().cloned().collect() };
         let tls = match kind {
-            Kind::KubeApi => Some(Tls { server_name: None, ca_file: target.ca_file.clone().or_else(|| self.pod.ca_file()) }),
+            Kind::KubeApi => Some(Tls {
+                server_name: None,
+                ca_files: target.ca_file.clone().or_else(|| self.pod.ca_file()).into_iter().collect(),
+            }),
             Kind::Tls | Kind::Kubelet => Some(named()),
             Kind::Http if target.ca_file.is_some() || target.server_name.is_some() => Some(named()),
             _ => None,
@@ -371,7 +378,7 @@ fn target_round(target: &Target, located: &mut Located) -> TargetRound {
         name: target.name.clone(),
         kind: target.kind,
         proof: target.proof,
-        addresses_given: !target.addresses.is_empty(),
+        addresses_given: !target.addresses.is_empty() && target.endpoints_file.is_none(),
         observations: Vec::new(),
         unresolved: std::mem::take(&mut located.unresolved),
         stale: located.stale.take(),

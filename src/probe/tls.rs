@@ -3,7 +3,7 @@
 //! A verifier that aborts would hide what the climb is for: whether a handshake *completes* with somebody else's certificate. So this one
 //! records its judgement and lets the handshake go on; nothing is ever sent on such a connection but what proves who answers.
 use super::{files, issuer};
-use crate::wire::authorities::authorities;
+use crate::wire::authorities::{Authorities, authorities};
 use guardprobe_core::model::names;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -11,7 +11,7 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -26,26 +26,32 @@ pub(super) enum Certificate {
     Flawed(String),
     /// Not of that CA; in words, why.
     OtherCa(String),
-    /// There was no CA to check with; in words, why.
+    /// There was no CA to check with, or its signature cannot be verified here; in words, why.
     Unchecked(String),
 }
 
 /// The certificates that a target's own must be of, or why there are none.
 #[derive(Debug, Clone)]
-pub(super) struct Ca(Result<Certificates, String>);
-
-/// The certificates as they are in the file, and as roots of trust.
-type Certificates = (Vec<CertificateDer<'static>>, Arc<RootCertStore>);
+pub(super) struct Ca(Result<Arc<Authorities>, String>);
 
 impl Ca {
-    /// Reads a PEM file, beside the round. A CA that cannot be read is no error here: an address is not less open for it.
-    pub(super) async fn read(path: Option<&Path>) -> Self {
-        let Some(path) = path else { return Ca(Err("no CA file".to_owned())) };
-        let bytes = files::read(path, names::CA_MAX_BYTES).await;
-        Ca(bytes.and_then(|bytes| {
-            let read = authorities(&bytes).map_err(|why| format!("{}: {why}", path.display()))?;
-            Ok((read.certificates, Arc::new(read.roots)))
-        }))
+    /// Reads PEM files, beside the round; those that can be read count together. A CA that cannot be read is no error here: an address is
+    /// not less open for it.
+    pub(super) async fn read(paths: &[PathBuf]) -> Self {
+        let mut all: Option<Authorities> = None;
+        let mut wrong: Vec<String> = Vec::new();
+        for path in paths {
+            let bytes = files::read(path, names::CA_MAX_BYTES).await;
+            match bytes.and_then(|bytes| authorities(&bytes).map_err(|why| format!("{}: {why}", path.display()))) {
+                Ok(read) => all = Some(all.map_or_else(|| read.clone(), |before| before.and(&read))),
+                Err(why) => wrong.push(why),
+            }
+        }
+        Ca(match (all, wrong.is_empty()) {
+            (Some(all), _) => Ok(Arc::new(all)),
+            (None, true) => Err("no CA file".to_owned()),
+            (None, false) => Err(wrong.join("; ")),
+        })
     }
 
     /// Why there are no certificates to check with.
@@ -90,8 +96,8 @@ impl Recorder {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Certificate {
-        let (certificates, roots) = match &self.ca.0 {
-            Ok(ca) => ca,
+        let Authorities { certificates, roots } = match &self.ca.0 {
+            Ok(ca) => ca.as_ref(),
             Err(why) => return Certificate::Unchecked(why.clone()),
         };
         // A server may show the very certificate that the CA file holds.

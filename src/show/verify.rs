@@ -464,7 +464,7 @@ fn cell_of(text: &str) -> String {
 
 /// How one place stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct PlaceState {
     /// Guard and node.
     place: String,
     answered: Answered,
@@ -474,7 +474,7 @@ pub struct Standing {
     targets: Vec<(String, Verdict, String)>,
 }
 
-impl Standing {
+impl PlaceState {
     /// The state of each target in words; of the place itself, without a name, where it has none.
     fn states(&self) -> Vec<(String, String)> {
         if self.targets.is_empty() {
@@ -491,7 +491,7 @@ impl Standing {
 }
 
 /// What of an outcome is worth telling when it changes.
-pub fn standings(outcome: &Outcome) -> Vec<Standing> {
+pub fn standings(outcome: &Outcome) -> Vec<PlaceState> {
     let targets = |place: &Verified| {
         let of = |target: &ToldTarget| {
             let (verdict, reason) = outcome.of_target(place, target);
@@ -499,7 +499,7 @@ pub fn standings(outcome: &Outcome) -> Vec<Standing> {
         };
         place.row.targets.iter().map(of).collect()
     };
-    let of = |place: &Verified| Standing {
+    let of = |place: &Verified| PlaceState {
         place: format!("{} {}", place.spot.guard, place.spot.node),
         answered: place.answered,
         verdict: outcome.standing(place),
@@ -509,10 +509,10 @@ pub fn standings(outcome: &Outcome) -> Vec<Standing> {
 }
 
 /// What changed between two outcomes: a line for each target, or for a node that has none; and the answer in one sentence.
-pub fn changes(before: &[Standing], told: &Told<'_>, width: usize) -> String {
+pub fn changes(before: &[PlaceState], told: &Told<'_>, width: usize) -> String {
     let now = standings(told.outcome);
     let mut page = String::new();
-    let known: BTreeMap<&str, &Standing> = before.iter().map(|standing| (standing.place.as_str(), standing)).collect();
+    let known: BTreeMap<&str, &PlaceState> = before.iter().map(|standing| (standing.place.as_str(), standing)).collect();
     for standing in &now {
         let earlier = known.get(standing.place.as_str());
         for (name, state) in standing.states() {

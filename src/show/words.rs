@@ -147,7 +147,7 @@ pub fn doubt(word: Doubt) -> Words {
             "Mend the pod's network or the control first: is DNS up, and does a policy let this pod reach it?",
         ),
         Doubt::ResolveFailed => words(
-            "A name in use gave no address, so a door may not have been tried.",
+            "A name in use was not looked up in full, so an address may not have been tried.",
             "Check the name, and the DNS of this pod (/etc/resolv.conf).",
         ),
         Doubt::StaleAddresses => words(

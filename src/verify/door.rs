@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "whether credentials are still valid is told here, at the edge")]
 use super::https;
 use crate::cluster::forward::{Forwarded, Line};
-use crate::cluster::{Cluster, LoggedIn, Trouble};
+use crate::cluster::{Access, Cluster, LoggedIn, Trouble};
 use crate::wire::Conversation;
 use guardprobe_core::model::names;
 use guardprobe_core::model::verified::ToldRow;
@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,8 @@ const REPLICAS: usize = 3;
 pub(super) enum Closed {
     /// It cannot be asked like that: usage, configuration, permissions.
     Refused(String),
+    /// It does not know who asks.
+    Unauthenticated(String),
     /// It was asked, and nobody answered.
     NotProven(String),
     /// There are reporters, and none of them is ready yet: worth waiting for.
@@ -49,7 +51,7 @@ pub(super) enum Closed {
 impl Closed {
     /// Why, without what follows from it.
     pub(super) fn why(&self) -> &str {
-        let (Closed::Refused(why) | Closed::NotProven(why) | Closed::NotReady(why)) = self;
+        let (Closed::Refused(why) | Closed::Unauthenticated(why) | Closed::NotProven(why) | Closed::NotReady(why)) = self;
         why
     }
 }
@@ -57,7 +59,7 @@ impl Closed {
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Closed::Refused(why) => f.write_str(why),
+            Closed::Refused(why) | Closed::Unauthenticated(why) => f.write_str(why),
             Closed::NotProven(why) | Closed::NotReady(why) => write!(f, "not proven: {why}"),
         }
     }
@@ -116,7 +118,7 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
 pub(super) struct Direct {
     url: Url,
     tls: Option<Arc<ClientConfig>>,
-    token: Option<String>,
+    token_file: Option<PathBuf>,
 }
 
 impl Direct {
@@ -131,8 +133,14 @@ impl Direct {
             ));
         }
         let tls = if url.is_tls { Some(https::configuration(ca_file).map_err(Closed::Refused)?) } else { None };
-        let token = token_file.map(https::bearer_token).transpose().map_err(Closed::Refused)?;
-        Ok(Direct { url: url.clone(), tls, token })
+        let direct = Direct { url: url.clone(), tls, token_file: token_file.map(Path::to_owned) };
+        direct.token()?;
+        Ok(direct)
+    }
+
+    /// The token, read anew for each connection: mounted ones change.
+    fn token(&self) -> Result<Option<String>, Closed> {
+        self.token_file.as_deref().map(https::bearer_token).transpose().map_err(Closed::Refused)
     }
 
     async fn begin(&self) -> Result<Open, Closed> {
@@ -141,7 +149,8 @@ impl Direct {
         let began = timeout(names::API_TIMEOUT, self.conversation()).await;
         let began = began.unwrap_or_else(|_| Err(format!("no connection within {} s", names::API_TIMEOUT.as_secs())));
         let authority = url.authority.clone();
-        Ok(Open { conversation: began.map_err(unreachable)?, host: authority.clone(), at: authority, line: None })
+        let conversation = began.map_err(unreachable)?;
+        Ok(Open { conversation, host: authority.clone(), at: authority, token: self.token()?, line: None })
     }
 
     async fn conversation(&self) -> Result<Conversation, String> {
@@ -160,15 +169,17 @@ impl Direct {
 /// One of the ways.
 pub(super) enum Way {
     Direct(Direct),
-    Forward(Forward),
+    Forward(Box<Forward>),
 }
 
 /// A port-forward by the API server.
 pub(super) struct Forward {
+    access: Access,
     login: Option<LoggedIn>,
     pub(super) namespace: String,
-    context: Option<String>,
     longest: Duration,
+    /// Credentials were got once: what hinders now may pass.
+    has_been_in: bool,
 }
 
 impl Forward {
@@ -178,12 +189,30 @@ impl Forward {
         let is_valid = |login: &LoggedIn| login.valid_until.is_none_or(|until| until > soon);
         let login = match self.login.take().filter(is_valid) {
             Some(login) => login,
-            None => Cluster::log_in(self.context.as_deref(), self.longest).await.map_err(|why| {
-                Closed::Refused(format!("{why}; or --url http://HOST:PORT of a reporter that you reach otherwise"))
+            None => self.access.log_in(self.longest).await.map_err(|why| match self.has_been_in {
+                true => Closed::NotProven(why),
+                false => Closed::Refused(otherwise(&why)),
             })?,
         };
+        self.has_been_in = true;
         Ok(self.login.insert(login).cluster.clone())
     }
+
+    /// A stream to a reporter, which one by turns. Credentials that are not accepted are fetched anew once.
+    pub(super) async fn stream(&mut self, turn: usize) -> Result<(String, Forwarded), Closed> {
+        match forward(&self.cluster().await?, &self.namespace, turn).await {
+            Err(Closed::Unauthenticated(_)) if self.access.fetches_credentials() => {
+                self.login = None;
+                forward(&self.cluster().await?, &self.namespace, turn).await
+            }
+            done => done,
+        }
+    }
+}
+
+/// Why there is no access, and the other way in.
+fn otherwise(why: &str) -> String {
+    format!("{why}; or --url http://HOST:PORT of a reporter that you reach otherwise")
 }
 
 impl fmt::Display for Url {
@@ -195,10 +224,12 @@ impl fmt::Display for Url {
 impl Way {
     /// By the kubeconfig in force, or the service account of this pod. What gives the credentials may take that long.
     pub(super) async fn find(namespace: &str, context: Option<&str>, longest: Duration) -> Result<Self, Closed> {
-        let (namespace, context) = (namespace.to_owned(), context.map(str::to_owned));
-        let mut forward = Forward { login: None, namespace, context, longest: longest.max(names::API_TIMEOUT) };
+        let longest = longest.max(names::API_TIMEOUT);
+        let access = Access::find(context, longest).await.map_err(|why| Closed::Refused(otherwise(&why)))?;
+        let namespace = namespace.to_owned();
+        let mut forward = Forward { access, login: None, namespace, longest, has_been_in: false };
         forward.cluster().await?;
-        Ok(Way::Forward(forward))
+        Ok(Way::Forward(Box::new(forward)))
     }
 }
 
@@ -220,6 +251,8 @@ struct Open {
     host: String,
     /// What people are told.
     at: String,
+    /// The bearer token that is sent.
+    token: Option<String>,
     /// What the conversation goes by, where it was forwarded.
     line: Option<Line>,
 }
@@ -249,7 +282,7 @@ impl Door {
     pub(super) fn into_forward(self) -> Result<Forward, Url> {
         match self.way {
             Way::Direct(direct) => Err(direct.url),
-            Way::Forward(forward) => Ok(forward),
+            Way::Forward(forward) => Ok(*forward),
         }
     }
 
@@ -304,13 +337,9 @@ impl Door {
             self.open = Some(self.begin().await?);
         }
         let Some(open) = &mut self.open else { unreachable!("it was just opened") };
-        let token = match &self.way {
-            Way::Direct(direct) => direct.token.as_ref(),
-            Way::Forward(_) => None,
-        };
         let request = Request::get(path).header("host", &open.host);
         let request =
-            token.into_iter().fold(request, |request, token| request.header("authorization", format!("Bearer {token}")));
+            open.token.iter().fold(request, |request, token| request.header("authorization", format!("Bearer {token}")));
         let request = request.body(Empty::new());
         let request = request.map_err(|error| Closed::Refused(error.to_string()))?;
         let asked = timeout(names::API_TIMEOUT, open.conversation.ask(request, names::FLEET_PAGE_MAX_BYTES)).await;
@@ -340,10 +369,10 @@ impl Door {
         match &mut self.way {
             Way::Direct(direct) => direct.begin().await,
             Way::Forward(way) => {
-                let (at, Forwarded { stream, line }) = forward(&way.cluster().await?, &way.namespace, self.turn).await?;
+                let (at, Forwarded { stream, line }) = way.stream(self.turn).await?;
                 let conversation =
                     Conversation::begin(stream).await.map_err(|error| Closed::NotProven(format!("{at}: {error}")))?;
-                Ok(Open { conversation, host: "localhost".to_owned(), at, line: Some(line) })
+                Ok(Open { conversation, host: "localhost".to_owned(), at, token: None, line: Some(line) })
             }
         }
     }
@@ -355,7 +384,7 @@ pub(super) async fn forward(cluster: &Cluster, namespace: &str, turn: usize) -> 
         Trouble::Forbidden(why) => Closed::Refused(format!(
             "not permitted: {why}. It needs list of pods, and get and create of pods/portforward, in namespace {namespace}: kubectl auth can-i get pods/portforward -n {namespace}"
         )),
-        Trouble::Unauthenticated(why) => Closed::Refused(format!(
+        Trouble::Unauthenticated(why) => Closed::Unauthenticated(format!(
             "the API server does not accept these credentials ({why}): are they expired? kubectl get pods -n {namespace} asks with the same"
         )),
         other => Closed::NotProven(format!("{what}: {other}")),

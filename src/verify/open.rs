@@ -64,6 +64,7 @@ async fn forward_to_any(way: &Mutex<Forward>) -> Result<(String, Forwarded), Clo
     };
     match forward(&cluster, &namespace, 0).await {
         Err(Closed::NotProven(_) | Closed::NotReady(_)) => forward(&cluster, &namespace, 1).await,
+        Err(Closed::Unauthenticated(_)) => way.lock().await.stream(0).await,
         done => done,
     }
 }

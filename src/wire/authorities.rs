@@ -5,12 +5,21 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 
 /// The certificates of a PEM file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Authorities {
     /// All of them.
     pub certificates: Vec<CertificateDer<'static>>,
     /// Those that can be used as roots of trust.
     pub roots: RootCertStore,
+}
+
+impl Authorities {
+    /// These and those of another file.
+    pub fn and(mut self, other: &Authorities) -> Self {
+        self.certificates.extend(other.certificates.iter().cloned());
+        self.roots.roots.extend(other.roots.roots.iter().cloned());
+        self
+    }
 }
 
 /// Reads a PEM file's content. A byte order mark is passed over.

@@ -5,11 +5,13 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SigningKey,
 };
 use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::io::Read;
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 /// A CA whose subject is that name.
@@ -187,4 +189,58 @@ fn a_public_endpoint_may_have_a_ca_of_its_own() {
     told(&with(&file), "breached: identified");
     let stderr = told(&with("/nowhere/ca.crt"), "breached: answered");
     assert!(stderr.contains("target api: publicEndpointCaFile /nowhere/ca.crt: "), "{stderr}");
+}
+
+#[test]
+fn a_public_endpoint_may_show_the_clusters_certificate_as_well() {
+    let (cluster, public) = (authority("kubernetes"), authority("public"));
+    let world = World::new();
+    world.resolver();
+    world.serve_dns();
+    world.guard();
+    world.nft("flush chain inet guard in; add rule inet guard in ip daddr 10.96.0.1 drop");
+    serve(&world, "10.80.0.5:443", None, Shown::signed_by(&cluster, |_| ()));
+    let file = world.file("public.crt", &public.pem());
+    let target = format!("publicEndpoint: '10.80.0.5:443', publicEndpointCaFile: {file}");
+    let ca = world.file("ca.crt", &cluster.pem());
+    let text = format!("targets: [{{name: api, kind: kube-api, caFile: {ca}, {target}}}]");
+    let checked = world.check(&["-c", &world.file("c.yaml", &text), "-o", "json"]);
+    expect(&checked, 1, &[("api", "breached: identified")]);
+}
+
+#[test]
+fn an_address_that_a_name_leads_to_as_well_is_nobody_elses() {
+    let (cluster, other) = (authority("kubernetes"), authority("elsewhere"));
+    let world = World::new();
+    world.resolver();
+    world.serve_dns();
+    serve(&world, "10.80.0.5:443", None, Shown::signed_by(&other, |_| ()));
+    check(&world, &cluster.pem(), "addresses: ['10.80.0.5:443', 'vault.example:443']", 1, "breached: answered");
+    check(&world, &cluster.pem(), "addresses: ['10.80.0.5:443']", 3, "inconclusive: wrong_identity");
+}
+
+#[test]
+fn a_signature_that_cannot_be_verified_makes_nobody_a_stranger() {
+    // RSA with 1,024 bits: the library here cannot tell such a signature from a wrong one.
+    let world = World::new();
+    let made = |command: &str| {
+        let output = Command::new("sh").args(["-ec", command]).current_dir(world.folder()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    made("openssl req -x509 -newkey rsa:1024 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=kubernetes 2>/dev/null");
+    made(
+        "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -out leaf.csr -subj /CN=api 2>/dev/null",
+    );
+    made(
+        "echo subjectAltName=DNS:kubernetes.default.svc > ext; openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out leaf.pem 2>/dev/null",
+    );
+    let read = |name: &str| std::fs::read(world.folder().join(name)).unwrap();
+    let chain = CertificateDer::pem_slice_iter(&read("leaf.pem")).collect::<Result<Vec<_>, _>>().unwrap();
+    let shown = Shown { chain, key: KeyPair::from_pem(&String::from_utf8(read("leaf.key")).unwrap()).unwrap() };
+    world.resolver();
+    world.serve_dns();
+    serve(&world, "10.80.0.5:443", None, shown);
+    let ca = String::from_utf8(read("ca.pem")).unwrap();
+    let said = check(&world, &ca, "addresses: ['10.80.0.5:443']", 1, "breached: answered");
+    assert!(said.contains("its signature cannot be verified here"), "{said}");
 }

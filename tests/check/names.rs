@@ -1,5 +1,5 @@
 //! Names: every address is tried, or the target is in doubt. A name server of the tests answers on real packets.
-use super::common::{World, inside, ip};
+use super::common::{DNS, DNS6, World, inside, ip};
 use guardprobe_core::model::observation::Outcome;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
@@ -9,6 +9,7 @@ use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// What the name server says of a name and a record type.
 enum Reply {
@@ -288,4 +289,58 @@ fn a_family_that_the_pod_does_not_have_is_not_asked_for() {
     let zone: Zone = |_, kind| if kind == RecordType::A { row(1) } else { Code(ResponseCode::ServFail) };
     let seen = Case { zone, ..CASE }.run(|world| ip(&["-n", &world.pod(), "-6", "addr", "flush", "dev", "eth0"]));
     assert_eq!((seen.finding.as_str(), seen.asked), ("blocked: weak", vec!["A vault.example.".to_owned()]), "{}", seen.why);
+}
+
+#[test]
+fn a_later_name_server_that_does_not_know_the_name_says_nothing_while_the_first_is_on_its_way() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let world = World::new();
+    world.resolver();
+    world.guard();
+    let log = Arc::clone(&asked);
+    // The first answers after half a second; the second, which is asked meanwhile, knows nobody.
+    let slow = move |query: &[u8]| {
+        thread::sleep(Duration::from_millis(500));
+        answer(query, |_, kind| if kind == RecordType::AAAA { addresses(&["2001:db8::5"]) } else { row(1) }, &log)
+    };
+    world.serve_dns_over_udp(&format!("{DNS}:53"), Arc::new(slow));
+    let log = Arc::clone(&asked);
+    world.serve_dns_over_udp(&format!("[{DNS6}]:53"), Arc::new(move |query: &[u8]| answer(query, |_, _| nobody(), &log)));
+    world.serve("[2001:db8::5]:8200", drop);
+    world.nft("flush chain inet guard in");
+    let file = world.file("c.yaml", &format!("targets: [{VAULT}]\n"));
+    let checked = world.check(&["-c", &file, "-o", "json"]);
+    assert_eq!(checked.finding("t"), "breached: connected", "{}", checked.stdout());
+    let tried = checked.report().targets[0].observations.len();
+    assert_eq!(tried, 2, "both families: {}", checked.stdout());
+}
+
+#[test]
+fn the_hosts_file_counts_before_any_name_server() {
+    let seen = Case { zone: |_, _| row(2), expected: "", ..CASE }.run(|world| {
+        let folder = Path::new("/etc/netns").join(world.pod());
+        fs::write(folder.join("hosts"), "127.0.0.1 localhost\n10.80.0.6 vault.example\n").unwrap();
+        world.nft("flush chain inet guard in");
+        world.serve("10.80.0.6:8200", drop);
+    });
+    assert_eq!((seen.finding.as_str(), seen.tried), ("breached: connected", vec!["10.80.0.6:8200".to_owned()]));
+    assert!(seen.asked.is_empty(), "{:?}", seen.asked);
+}
+
+#[test]
+fn a_search_domain_without_an_address_does_not_end_the_search() {
+    let seen = all(&[Case {
+        what: "a namespace of that name",
+        zone: |name, kind| match name {
+            "vault.svc.cluster.local" => addresses(&[]),
+            "vault.corp.test" if kind == RecordType::A => row(1),
+            "vault.corp.test" => addresses(&[]),
+            _ => nobody(),
+        },
+        target: "{name: t, kind: tcp, addresses: ['vault:8200']}",
+        search: "default.svc.cluster.local svc.cluster.local corp.test",
+        expected: "blocked: weak",
+        ..CASE
+    }]);
+    assert_eq!(seen[0].tried, ["10.80.1.1:8200"]);
 }

@@ -169,6 +169,11 @@ impl World {
             .unwrap();
     }
 
+    /// This world's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A file in this world's folder.
     pub(crate) fn file(&self, name: &str, content: &str) -> String {
         let path = self.folder.join(name);

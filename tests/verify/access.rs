@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const HTTP_PROXY: &str = "127.0.0.1:3128";
 const SOCKS_PROXY: &str = "127.0.0.1:1080";
@@ -221,6 +221,13 @@ fn users(parts: &Parts<'_>) -> Vec<Case> {
             Err("client-key /nowhere/key: No such file"),
         ),
         user("a certificate of version 1", old, Err("is of X.509 version 1")).unlike_kubectl("its TLS library sends version 1"),
+        user("a certificate, and a plugin that is missing", with(by_certificate.clone(), exec("corp-cli", json!({}))), IN),
+        user("an empty token file beside a token", json!({"tokenFile": parts.file("token-empty", ""), "token": token}), IN),
+        user(
+            "empty paths, and a token",
+            json!({"tokenFile": "", "client-certificate": "", "client-key": "", "token": token}),
+            IN,
+        ),
         user("impersonation", with(by_certificate, json!({"as": "somebody", "as-groups": ["system:masters"]})), IN),
         user("a password", json!({"username": "admin", "password": "secret"}), Err("not permitted")),
         user("nobody", json!({}), Err("not permitted")),
@@ -275,11 +282,7 @@ fn plugins(parts: &Parts<'_>) -> Vec<Case> {
                 "the exec plugin corp-cli was not found (PATH): install it. The kubeconfig says: Install it: brew install corp-cli",
             ),
         ),
-        user(
-            "a plugin that fails",
-            exec(&complains, json!({})),
-            Err("failed (exit status 7): it said: session expired: run corp login"),
-        ),
+        user("a plugin that fails", exec(&complains, json!({})), Err("failed (exit status 7): what it said is above")),
         user(
             "a plugin that says nonsense",
             exec(&parts.script("nonsense", "echo hello"), json!({})),
@@ -315,6 +318,7 @@ fn files(parts: &Parts<'_>) -> Vec<Case> {
         "users.conf",
         &with(good.clone(), json!({"clusters": null, "contexts": null, "current-context": null})).to_string(),
     );
+    let empty_context = parts.file("empty-context.conf", "apiVersion: v1\nkind: Config\ncurrent-context: \"\"\n");
     let secret = "s3cr3t-t0ken-0123456789";
     let malformed =
         parts.file("malformed.conf", &format!("apiVersion: v1\nusers:\n- name: x\n  user:\n    token: {secret}\n   bad\n"));
@@ -326,6 +330,7 @@ fn files(parts: &Parts<'_>) -> Vec<Case> {
         named("one file of two is missing", &format!("/nowhere/config:{path}"), IN),
         named("a cluster and its user in two files", &format!("{clusters}:{users}"), IN),
         named("an empty entry in KUBECONFIG", &format!("{path}:"), IN),
+        named("an empty current context in the first of two files", &format!("{empty_context}:{path}"), IN),
         named("an empty KUBECONFIG, and ~/.kube/config", "", IN),
         named("a byte order mark", &bom, IN),
         named("no file at all", "/nowhere/config", Err("there is no kubeconfig")),
@@ -378,6 +383,9 @@ fn proxies(parts: &Parts<'_>) -> Vec<Case> {
         plain("no_proxy names its range", IN).env("HTTPS_PROXY", DEAD).env("no_proxy", "10.0.0.0/8"),
         plain("NO_PROXY with a port", IN).env("HTTPS_PROXY", DEAD).env("NO_PROXY", API),
         plain("NO_PROXY names the proxy itself", Err("no answer")).env("HTTPS_PROXY", DEAD).env("NO_PROXY", "127.0.0.1"),
+        plain("NO_PROXY with a star", IN).env("HTTPS_PROXY", DEAD).env("NO_PROXY", "*.example,*"),
+        proxied("a password for a socks5 proxy", "socks5://a:b@127.0.0.1:1080", Err("are not sent here"))
+            .unlike_kubectl("it sends the password"),
         plain("an empty HTTPS_PROXY", IN).env("HTTPS_PROXY", ""),
     ]
 }
@@ -576,4 +584,33 @@ fn a_reporter_behind_an_ingress_is_asked_over_tls_and_with_a_token() {
         let (is, _, said) = answer(command(&cluster, &[], &[&["--wait", "10s"], args.as_slice()].concat()).output().unwrap());
         assert!(is == status && said.contains(expected) && !said.contains("s3cret"), "{args:?}: {is} {said}");
     }
+}
+
+#[test]
+fn a_watch_stays_with_its_cluster_and_a_browser_that_a_plugin_opens_holds_nothing_up() {
+    let cluster = Cluster::new();
+    cluster.apply(&super::documented_permissions());
+    let token = cluster.kubectl(&["create", "token", "-n", "guardprobe", "guardprobe-verify"]).trim().to_owned();
+    let parts = Parts { cluster: &cluster, token, certificate: String::new(), key: String::new() };
+    // A process that the plugin leaves behind holds its output open.
+    let pids = cluster.folder.join("browser");
+    let good = parts.plugin("quick", &json!({"token": parts.token}));
+    let leaves = parts.script("leaves", &format!("sleep 30 & echo $! >{}\nexec {good}", pids.display()));
+    let config = cluster.file("leaves.conf", &parts.config(parts.cluster(), exec(&leaves, json!({}))).to_string());
+    let began = Instant::now();
+    let (status, _, said) = answer(command(&cluster, &[], &["--wait", "1s"]).env("KUBECONFIG", config).output().unwrap());
+    assert!(status == 3 && said.contains("no reporter in namespace guardprobe"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let pid = fs::read_to_string(&pids).unwrap().trim().to_owned();
+    assert!(fs::metadata(format!("/proc/{pid}")).is_ok(), "what it left on purpose goes on");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.parse().unwrap()), nix::sys::signal::Signal::SIGKILL).unwrap();
+    // Credentials end within the margin, so each look fetches them anew: from the kubeconfig as it was.
+    let status = json!({"token": parts.token, "expirationTimestamp": "2000-01-01T00:00:00Z"});
+    let expired = parts.plugin("expired", &status);
+    let config = cluster.file("watched.conf", &parts.config(parts.cluster(), exec(&expired, json!({}))).to_string());
+    let watch = Process::start(command(&cluster, &[], &["--watch", "--wait", "5s"]).env("KUBECONFIG", &config));
+    watch.until_said("no reporter in namespace guardprobe");
+    fs::write(&config, "nonsense").unwrap();
+    thread::sleep(Duration::from_secs(4));
+    assert!(!watch.stderr().contains("nonsense") && !watch.stderr().contains("kubeconfig"), "{}", watch.stderr());
 }

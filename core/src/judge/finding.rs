@@ -3,11 +3,11 @@
 //! | rule | when | finding |
 //! | --- | --- | --- |
 //! | 1 | an address connected, and no negative control shows an interception (or none could be tried) | breached |
-//! | 1, exception | a `kube-api` address completed a TLS handshake with a certificate that is not of the cluster's CA | `wrong_identity` |
+//! | 1, exception | a `kube-api` address that may have been released (endpoints file, literal) showed a certificate of another CA | `wrong_identity` |
 //! | 2 | an address connected, and an interception is shown: breached when the target's identity is proved all the same, else | `intercepted` |
 //! | 3 | an attempt failed by the prober's own fault; or was decided by this pod's own kernel | `local_error`, `denied_locally` |
 //! | 4 | no must-reach control could be tried; or those of a tried family failed, or lost more than half of their attempts | `no_control`, `control_failed` |
-//! | 5 | a name in use gave no address; the endpoints file gave nothing; nothing was left to try | `resolve_failed`, `stale_addresses`, `no_addresses` |
+//! | 5 | a name in use was not looked up in full; the endpoints file gave nothing; nothing was left to try | `resolve_failed`, `stale_addresses`, `no_addresses` |
 //! | 6 | a reset came back, or an ICMP error of the address itself | `refused` |
 //! | 7 | at least one address was tried, and each ended in a time-out, a rejection or unreachable | blocked; `unproved` below the threshold |
 //!

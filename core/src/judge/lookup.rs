@@ -14,6 +14,17 @@ pub enum FamilyAnswer {
     Failed(String),
 }
 
+impl FamilyAnswer {
+    /// True for an answer that names no address.
+    pub fn is_nothing(&self) -> bool {
+        match self {
+            FamilyAnswer::Addresses(addresses) => addresses.is_empty(),
+            FamilyAnswer::NoSuchName => true,
+            FamilyAnswer::Failed(_) => false,
+        }
+    }
+}
+
 /// What is known of a name after it was asked for in each family of the pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LookedUp {
@@ -26,7 +37,7 @@ pub struct LookedUp {
 /// The absolute names that are asked for `host`, in the order of trying; the first that exists counts.
 ///
 /// A name with a dot is taken as it is written, so that no wildcard in a search domain answers in its place. A name that ends in `.svc`
-/// gets the cluster's domain. Only a name without a dot goes through the search list, as `svc` of the own namespace do.
+/// gets the cluster's domain. Only a name without a dot goes through the search list, as that of a Service of the pod's own namespace does.
 pub fn absolute_names(host: &str, cluster_domain: &str, search: &[String]) -> Vec<String> {
     let host = host.to_ascii_lowercase();
     if let Some(written_absolute) = host.strip_suffix('.') {

@@ -230,14 +230,19 @@ pub struct Outcome {
     pub nobody: Vec<String>,
 }
 
+/// The exit status of DESIGN §6.
+pub fn exit_status(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Blocked => names::EXIT_BLOCKED,
+        Verdict::Breached => names::EXIT_BREACHED,
+        Verdict::Inconclusive => names::EXIT_NOT_PROVEN,
+    }
+}
+
 impl Outcome {
-    /// The exit status of DESIGN §6.
+    /// The exit status of its verdict.
     pub fn exit_status(&self) -> u8 {
-        match self.verdict {
-            Verdict::Blocked => names::EXIT_BLOCKED,
-            Verdict::Breached => names::EXIT_BREACHED,
-            Verdict::Inconclusive => names::EXIT_NOT_PROVEN,
-        }
+        exit_status(self.verdict)
     }
 
     /// How one place stands, where it is judged.

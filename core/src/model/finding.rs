@@ -83,7 +83,7 @@ pub enum Doubt {
     NoControl,
     /// Must-reach controls failed: the pod's network may be dead.
     ControlFailed,
-    /// A name in use gave no address.
+    /// A name in use was not looked up in full.
     ResolveFailed,
     /// The endpoints file is missing, unreadable or too old.
     StaleAddresses,

@@ -72,7 +72,7 @@ pub struct HeardTarget {
     pub proof: Option<Attribution>,
     /// The proof of an earlier round on which `blocked` stands, and how old it was when the report was sent.
     pub held_proof: Option<HeldProof>,
-    /// The configuration names the addresses, in place of those that the kind has by itself.
+    /// The configuration names the addresses, in place of those that the kind has by itself, and no endpoints file.
     pub addresses_given: bool,
     /// The addresses that were tried.
     pub addresses: Vec<Tried>,

@@ -104,8 +104,12 @@ pub const ADDRESSES_MAX: usize = 64;
 pub const NAME_ADDRESSES_MAX: usize = 64;
 /// How many search domains a name without a dot is tried in (glibc before 2.26: `MAXDNSRCH`).
 pub const SEARCH_DOMAINS_MAX: usize = 6;
-/// How many aliases (CNAME records) are followed that the name server did not follow itself.
-pub const ALIASES_MAX: usize = 8;
+/// How many aliases (CNAME records) are followed from a name to its addresses.
+pub const ALIASES_MAX: usize = 16;
+/// How many bytes of the hosts file are read.
+pub const HOSTS_FILE_MAX_BYTES: u64 = 256 * 1024;
+/// Where names are given addresses without a name server.
+pub const HOSTS_FILE: &str = "/etc/hosts";
 
 /// How many connections one source address may hold at the listener. An IPv4 address mapped into IPv6 is the IPv4 address.
 pub const CONNECTIONS_PER_SOURCE_MAX: usize = 4;

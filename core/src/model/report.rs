@@ -111,7 +111,7 @@ pub struct TargetReport {
     /// How long after SIGTERM it could reach the target, when it was not breached before.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub end_exposure_seconds: f64,
-    /// The configuration names the addresses, in place of those that the kind has by itself.
+    /// The configuration names the addresses, in place of those that the kind has by itself, and no endpoints file.
     #[serde(default, skip_serializing_if = "is_false")]
     pub addresses_given: bool,
     /// Names in use that were not looked up in full in this round, each with the reason.

@@ -23,7 +23,7 @@ pub struct TargetRound {
     pub kind: Kind,
     /// The least attribution that is accepted as blocked, where the target sets its own.
     pub proof: Option<Attribution>,
-    /// The configuration names the addresses, in place of those that the kind has by itself.
+    /// The configuration names the addresses, in place of those that the kind has by itself, and no endpoints file.
     pub addresses_given: bool,
     /// What each probe saw.
     pub observations: Vec<Observation>,

@@ -1,6 +1,6 @@
 //! What the pod's resolv.conf says about its cluster.
 //!
-//! Read leniently, by the crate that the resolver itself uses: a line that it does not know is passed over, as glibc does.
+//! Read leniently: a line that is not known is passed over, as glibc does.
 use crate::model::names;
 use resolv_conf::Config;
 use std::net::IpAddr;
@@ -34,6 +34,20 @@ pub fn nameservers(resolv_conf: &str) -> Vec<IpAddr> {
 pub fn search_domains(resolv_conf: &str) -> Vec<String> {
     let domains = search(resolv_conf).into_iter().map(|domain| domain.trim_end_matches('.').to_ascii_lowercase());
     domains.filter(|domain| is_domain(domain)).take(names::SEARCH_DOMAINS_MAX).collect()
+}
+
+/// The addresses that a hosts file gives to a name (hosts(5)); none where it does not name it.
+pub fn hosts_entries(hosts_file: &str, host: &str) -> Vec<IpAddr> {
+    let host = host.trim_end_matches('.');
+    let mut found = Vec::new();
+    for line in hosts_file.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let Some(Ok(ip)) = words.next().map(str::parse) else { continue };
+        if words.any(|name| name.eq_ignore_ascii_case(host)) {
+            found.push(ip);
+        }
+    }
+    found
 }
 
 /// True for labels of 1 to 63 bytes, of at most 253 in all (RFC 1035, 2.3.4), but for `localhost`.
@@ -95,6 +109,14 @@ mod tests {
         let text = format!("search apps.svc.cluster.local. foo..bar localhost {long} . Corp.Test a.localhost\n");
         assert_eq!(search_domains(&text), ["apps.svc.cluster.local", "corp.test"]);
         assert_eq!(search_domains("search a b c d e f g h\n"), ["a", "b", "c", "d", "e", "f"]);
+    }
+
+    #[test]
+    fn a_hosts_file_names_addresses() {
+        let text = "# made by the kubelet\n127.0.0.1\tlocalhost\nnonsense vault.example\n10.0.0.5 Vault.Example vault # x other\nfd00::5 vault.example\n";
+        assert_eq!(hosts_entries(text, "vault.example."), ["10.0.0.5".parse::<IpAddr>().unwrap(), "fd00::5".parse().unwrap()]);
+        assert_eq!(hosts_entries(text, "vault"), ["10.0.0.5".parse::<IpAddr>().unwrap()]);
+        assert!(hosts_entries(text, "other").is_empty() && hosts_entries("", "x").is_empty());
     }
 
     #[test]
