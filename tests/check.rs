@@ -214,7 +214,8 @@ fn no_descriptor_left_is_the_probers_own_fault() {
     let checked = world.check_with(&["-o", "json"], |command| command.args(["prlimit", "--nofile=9:9"]));
     expect(&checked, 3, &[("imds", "inconclusive: local_error")]);
     let checked = world.check_with(&["-o", "json"], |command| command.args(["prlimit", "--nofile=6:6"]));
-    assert_eq!((checked.status(), checked.stdout().as_str()), (3, ""));
+    assert_eq!(checked.status(), 3);
+    assert!(checked.stdout().contains("\"error\": \"not proven: local_error: "), "{}", checked.stdout());
     assert!(
         checked.stderr().contains("not proven: local_error: this process cannot even begin to probe"),
         "{}",
@@ -473,9 +474,9 @@ fn an_endpoints_file_is_told_at_start_and_never_by_its_content() {
     world.populate();
     world.guard();
     for (content, why) in [
-        ("{\"revision\": \"hunter2hunter2\"", "it ends in the middle"),
-        ("hunter2hunter2", "it is not JSON"),
-        ("{\"revision\": [\"hunter2hunter2\"]}", "of another type"),
+        ("{\"revision\": \"hunter2hunter2\"", "it is cut off"),
+        ("hunter2hunter2", "it is no JSON"),
+        ("{\"revision\": [\"hunter2hunter2\"]}", "a field is not of the kind that it must be"),
     ] {
         let endpoints = world.file("endpoints.json", content);
         let text = format!("targets: [{{name: api, kind: kube-api, endpointsFile: {endpoints}}}]");
