@@ -333,7 +333,7 @@ fn what_it_is_told_wrongly_is_refused_with_the_place() {
     );
     let (status, said) = cluster_less(&["--guard", "a/b"]);
     assert!(
-        status == 2 && said.contains("no access to the Kubernetes API") && said.contains("expected a service account's token"),
+        status == 2 && said.contains("no access to the Kubernetes API") && said.contains("this is no pod with a service account"),
         "{said}"
     );
     let file = std::env::temp_dir().join(format!("gp-reporter-{}.yaml", std::process::id()));
