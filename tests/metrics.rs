@@ -303,7 +303,7 @@ fn page_of(fleet: Fleet) -> String {
         waiting: 7,
         leader: true,
         asked: [("agent", (4, 3))].into(),
-        trouble: [("nodes", false), ("the lease", true)].into(),
+        trouble: [("nodes".to_owned(), false), ("the lease".to_owned(), true)].into(),
         endpoints: 2,
     })
 }

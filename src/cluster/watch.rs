@@ -5,6 +5,8 @@ use super::{Cluster, Trouble, words};
 use futures_util::{StreamExt, TryStream, TryStreamExt, pin_mut};
 use guardprobe_core::model::cluster::{DaemonSet, Node, Pod, Service};
 use guardprobe_core::model::names;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::ListParams;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
 use kube::runtime::{WatchStreamExt, watcher::Error};
@@ -14,6 +16,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// How long one watch lasts: a connection that died silently is noticed within this time and five seconds.
 const WATCH_SECONDS: u32 = 60;
@@ -59,6 +62,22 @@ impl Cluster {
         let (namespace, service) = names::API_SERVICE;
         let config = Config::default().labels(&format!("kubernetes.io/service-name={service}"));
         follow(Api::namespaced(self.client.clone(), namespace), config, words::endpoint_slice, tell).await;
+    }
+
+    /// The addresses of the API now, by a list and not by a watch.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn list_api_endpoints(&self) -> Result<BTreeSet<SocketAddr>, Trouble> {
+        let (namespace, service) = names::API_SERVICE;
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
+        let params = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+        match timeout(names::API_TIMEOUT, slices.list(&params)).await {
+            Ok(listed) => {
+                Ok(listed?.items.into_iter().filter_map(words::endpoint_slice).flat_map(|(_, addresses)| addresses).collect())
+            }
+            Err(_) => Err(Trouble::Unreachable(format!("not within {} s", names::API_TIMEOUT.as_secs()))),
+        }
     }
 
     /// The Events of a namespace that are ours.

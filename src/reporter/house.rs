@@ -1,5 +1,6 @@
 //! What a reporter knows: one place that watches, agents and the API server's answers are written to, and that the sites and the writer of
 //! Events read. Synchronous, so that nothing in it waits.
+use super::api_part::ApiPart;
 use crate::cluster::Trouble;
 use crate::cluster::watch::{News, Told};
 use crate::cluster::write::namespace_of;
@@ -19,7 +20,6 @@ use guardprobe_core::model::heard::{Heard, Witnessed};
 use guardprobe_core::model::incident::{Change, Changed, FleetLine, Happening};
 use guardprobe_core::model::moment::Moment;
 use guardprobe_core::model::names;
-use guardprobe_core::model::notice::Regarding;
 use guardprobe_core::model::report::Role;
 use guardprobe_core::parse::reporter::Settings;
 use jiff::Timestamp;
@@ -33,15 +33,6 @@ use tokio::sync::Notify;
 const SERIES_MAX: usize = names::GUARDS_MAX * names::TARGETS_MAX;
 /// How many Events of ours in one namespace are remembered to be there.
 const EVENTS_MAX: usize = 50_000;
-
-/// What decides which pods are asked, and from when on.
-const WHOM_TO_ASK: [&str; 3] = ["pods", "daemonsets", "events"];
-
-/// What the Lease is called where it fails.
-pub(super) const LEASE: &str = "the lease";
-
-/// What must be known before any agent is asked: what was told of incidents, and for how long nobody told of them.
-const BEFORE_ASKING: [&str; 2] = ["events in default", LEASE];
 
 /// All that a reporter knows.
 #[derive(Debug)]
@@ -73,9 +64,9 @@ struct Inner {
     looked: Duration,
     ticked: Duration,
     /// Lists that have not ended yet.
-    pending: BTreeSet<String>,
+    pending: BTreeSet<ApiPart>,
     /// What of the API fails now, by what it is for.
-    trouble: BTreeMap<String, Option<(Trouble, Duration)>>,
+    trouble: BTreeMap<ApiPart, Option<(Trouble, Duration)>>,
     /// How many lines may still be written about each node that had some lately.
     lines: BTreeMap<String, Bucket>,
     /// Lines that were not written.
@@ -84,8 +75,9 @@ struct Inner {
     changed: bool,
     /// The names of our Events, by namespace.
     told: BTreeMap<String, BTreeSet<String>>,
-    /// Whether incidents were rebuilt from our Events, and whether an agent was heard.
-    rebuilt: bool,
+    /// The namespaces from whose Events incidents were rebuilt.
+    rebuilt: BTreeSet<String>,
+    /// Whether an agent was heard.
     heard: bool,
     slices: BTreeMap<String, BTreeSet<SocketAddr>>,
     warned: Vec<Warned>,
@@ -94,9 +86,10 @@ struct Inner {
 
 impl House {
     pub(super) fn new(settings: Settings, me: String, node: Option<String>, clock: Clock) -> Self {
-        let mut pending = BTreeSet::from(["nodes", "events in default", LEASE].map(str::to_owned));
+        let mut pending = BTreeSet::from([ApiPart::Nodes, ApiPart::node_events(), ApiPart::Lease]);
         for guard in &settings.guards {
-            pending.extend(["pods", "daemonsets"].map(|what| format!("{what} in {}", guard.name.namespace)));
+            let namespace = || guard.name.namespace.clone();
+            pending.extend([ApiPart::Pods(namespace()), ApiPart::DaemonSets(namespace())]);
         }
         let mut known = Known::new(settings.guards, settings.proof);
         known.rules = settings.rules;
@@ -117,7 +110,7 @@ impl House {
             suppressed: 0,
             changed: false,
             told: BTreeMap::new(),
-            rebuilt: false,
+            rebuilt: BTreeSet::new(),
             heard: false,
             slices: BTreeMap::new(),
             warned: Vec::new(),
@@ -158,7 +151,7 @@ impl House {
     // What the cluster holds.
 
     /// Takes in what a watch tells. `what` it is of is told when it fails.
-    fn news_of<T>(&self, what: &str, news: News<T>, take: impl FnOnce(&mut Inner, Moment, News<T>)) {
+    fn news_of<T>(&self, what: &ApiPart, news: News<T>, take: impl FnOnce(&mut Inner, Moment, News<T>)) {
         let now = self.now();
         let mut inner = self.inner();
         match news {
@@ -173,14 +166,14 @@ impl House {
             }
         }
         drop(inner);
-        if WHOM_TO_ASK.iter().any(|of| what.starts_with(of)) {
+        if what.decides_whom_to_ask() {
             self.pods.notify_one();
         }
         self.news.notify_one();
     }
 
     pub(super) fn nodes(&self, news: News<Node>) {
-        self.news_of("nodes", news, |inner, now, news| {
+        self.news_of(&ApiPart::Nodes, news, |inner, now, news| {
             let mut gone = Vec::new();
             match news {
                 News::All(nodes) => {
@@ -205,7 +198,7 @@ impl House {
     }
 
     pub(super) fn pods(&self, namespace: &str, news: News<Pod>) {
-        self.news_of(&format!("pods in {namespace}"), news, |inner, now, news| match news {
+        self.news_of(&ApiPart::Pods(namespace.to_owned()), news, |inner, now, news| match news {
             News::All(pods) => {
                 let there: BTreeSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
                 let gone: Vec<String> =
@@ -220,7 +213,7 @@ impl House {
     }
 
     pub(super) fn daemon_sets(&self, namespace: &str, news: News<DaemonSet>) {
-        self.news_of(&format!("daemonsets in {namespace}"), news, |inner, _, news| match news {
+        self.news_of(&ApiPart::DaemonSets(namespace.to_owned()), news, |inner, _, news| match news {
             News::All(sets) => {
                 inner.known.daemon_set_uids(namespace).iter().for_each(|uid| inner.known.daemon_set_gone(uid));
                 sets.into_iter().for_each(|set| inner.known.daemon_set(set));
@@ -232,7 +225,7 @@ impl House {
     }
 
     pub(super) fn services(&self, namespace: &str, news: News<Service>) {
-        self.news_of(&format!("services in {namespace}"), news, |inner, _, news| match news {
+        self.news_of(&ApiPart::Services(namespace.to_owned()), news, |inner, _, news| match news {
             News::All(services) => {
                 inner.known.service_names(namespace).iter().for_each(|name| inner.known.service_gone(namespace, name));
                 services.into_iter().for_each(|service| inner.known.service(service));
@@ -244,7 +237,7 @@ impl House {
     }
 
     pub(super) fn api_endpoints(&self, news: News<(String, BTreeSet<SocketAddr>)>) {
-        self.news_of("endpointslices of the API", news, |inner, now, news| {
+        self.news_of(&ApiPart::EndpointSlices, news, |inner, now, news| {
             match news {
                 News::All(slices) => inner.slices = slices.into_iter().collect(),
                 News::Here((name, addresses)) => drop(inner.slices.insert(name, addresses)),
@@ -265,10 +258,9 @@ impl House {
         self.inner().known.endpoint_addresses().collect()
     }
 
-    /// What of our Events is there. The first time, incidents are rebuilt from it.
+    /// What of our Events is there in a namespace. The first time, incidents are rebuilt from it.
     pub(super) fn told(&self, namespace: &str, news: News<Told>) {
-        let what = format!("events in {namespace}");
-        self.news_of(&what, news, |inner, now, news| {
+        self.news_of(&ApiPart::Events(namespace.to_owned()), news, |inner, now, news| {
             let names = inner.told.entry(namespace.to_owned()).or_default();
             match news {
                 News::All(told) => {
@@ -276,7 +268,7 @@ impl House {
                     names.difference(&there).for_each(|name| inner.ledger.gone(name));
                     *names = there;
                     told.iter().for_each(|told| inner.ledger.seen(&told.name, told.count, now.up));
-                    if !std::mem::replace(&mut inner.rebuilt, true) {
+                    if inner.rebuilt.insert(namespace.to_owned()) {
                         inner.rebuild(told, now);
                     }
                 }
@@ -304,7 +296,7 @@ impl House {
     pub(super) fn nobody_led_for(&self, unled: Duration) {
         let mut inner = self.inner();
         inner.incidents.nobody_told_for(unled);
-        inner.pending.remove(LEASE);
+        inner.pending.remove(&ApiPart::Lease);
         drop(inner);
         self.pods.notify_one();
     }
@@ -325,7 +317,7 @@ impl House {
     pub(super) fn to_ask(&self) -> Vec<Pod> {
         let mut inner = self.inner();
         let now = self.now().up;
-        if BEFORE_ASKING.iter().any(|what| inner.must_wait_for(what, now)) {
+        if [ApiPart::node_events(), ApiPart::Lease].iter().any(|what| inner.must_wait_for(what, now)) {
             return Vec::new();
         }
         let pods: Vec<Pod> = inner.known.to_ask().cloned().collect();
@@ -384,11 +376,12 @@ impl House {
         let now = self.now();
         let mut inner = self.inner();
         let inner = &mut *inner;
-        if !inner.elector.leads(now.up) || inner.must_wait_for("events in default", now.up) {
+        if !inner.elector.leads(now.up) || inner.must_wait_for(&ApiPart::node_events(), now.up) {
             return None;
         }
         let wanted = notice::wanted(&inner.fleet, &inner.incidents, &inner.lasting, &inner.known.rules, now.up);
-        inner.ledger.next(&wanted, &inner.known, now.up)
+        let fleet = &inner.fleet;
+        inner.ledger.next(&wanted, &inner.known, |guard| notice::judged_nodes(fleet, guard), now)
     }
 
     /// It was written.
@@ -403,22 +396,21 @@ impl House {
 
     /// It could not be.
     pub(super) fn not_written(&self, act: &Act, trouble: &Trouble) {
+        let now = self.now().up;
         let mut inner = self.inner();
         let notice = act.notice();
         *inner.counts.failed.entry(notice.reason.as_str()).or_default() += 1;
         match trouble {
             Trouble::Missing if matches!(act, Act::Renew { .. }) => inner.ledger.gone(&notice.name),
             Trouble::Conflict | Trouble::Invalid(_) => inner.ledger.hopeless(&notice.name),
-            // What is said of many nodes must not hold back what is said of each.
-            Trouble::Forbidden(_) | Trouble::Missing if matches!(notice.regarding, Regarding::DaemonSet { .. }) => {
-                inner.ledger.hopeless(&notice.name);
-            }
+            // A webhook may refuse one Event and no other, and a namespace may be gone: the others go on.
+            Trouble::Forbidden(_) | Trouble::Missing => inner.ledger.refused(&notice.name, now),
             _ => {}
         }
     }
 
     /// Something that is done at the API now and then works, or does not.
-    pub(super) fn works(&self, what: &str, trouble: Option<Trouble>) {
+    pub(super) fn works(&self, what: &ApiPart, trouble: Option<Trouble>) {
         let now = self.now();
         self.inner().fails(what, trouble, now);
     }
@@ -499,7 +491,7 @@ impl House {
         let mut inner = self.inner();
         inner.refresh(now);
         let (inner, fleet) = (&*inner, &inner.fleet);
-        let trouble = inner.trouble.iter().map(|(what, trouble)| (what.as_str(), trouble.is_some())).collect();
+        let trouble = inner.trouble.iter().map(|(what, trouble)| (what.to_string(), trouble.is_some())).collect();
         // Of a cluster that is not known yet "no node is uncovered" would be true, and wrong.
         let known = inner.pendings().is_empty();
         fleet_metrics::page(&FleetState {
@@ -597,7 +589,7 @@ impl Inner {
     }
 
     /// True while nothing can be asked yet because of that: at most for a while, and not where it will never be allowed.
-    fn must_wait_for(&self, what: &str, now: Duration) -> bool {
+    fn must_wait_for(&self, what: &ApiPart, now: Duration) -> bool {
         let forbidden = matches!(self.trouble.get(what), Some(Some((Trouble::Forbidden(_), _))));
         self.pending.contains(what) && !forbidden && now < names::WAIT
     }
@@ -607,7 +599,7 @@ impl Inner {
             let incident = record.incident.filter(|incident| notice::tells_of(&name, incident));
             let Some(incident) = incident.filter(|incident| self.known.looks_after(&incident.place.guard)) else { continue };
             let node = self.known.node_uid(&incident.place.node);
-            let may_be_there = self.pending.contains("nodes") || node == Some(&incident.place.node_uid);
+            let may_be_there = self.pending.contains(&ApiPart::Nodes) || node == Some(&incident.place.node_uid);
             if may_be_there && !(self.heard && self.incidents.adopt(&incident)) {
                 self.incidents.rebuild(incident, now.up);
             }
@@ -615,16 +607,16 @@ impl Inner {
     }
 
     /// Notes that something fails, or does not, and says so once.
-    fn fails(&mut self, what: &str, trouble: Option<Trouble>, now: Moment) {
-        let before = self.trouble.insert(what.to_owned(), trouble.clone().map(|trouble| (trouble, now.up))).flatten();
+    fn fails(&mut self, what: &ApiPart, trouble: Option<Trouble>, now: Moment) {
+        let before = self.trouble.insert(what.clone(), trouble.clone().map(|trouble| (trouble, now.up))).flatten();
         match (before, trouble) {
             (before, Some(trouble)) => {
                 let kind = std::mem::discriminant(&trouble);
                 if before.is_none_or(|(before, _)| std::mem::discriminant(&before) != kind) {
-                    tracing::warn!(what, "{trouble}{}", advice(&trouble));
+                    tracing::warn!(%what, "{trouble}{}", advice(&trouble));
                 }
             }
-            (Some(_), None) => tracing::info!(what, "works again"),
+            (Some(_), None) => tracing::info!(%what, "works again"),
             (None, None) => {}
         }
     }
@@ -632,7 +624,7 @@ impl Inner {
     /// A watch that goes on says nothing while nothing changes: what has not failed again for long works.
     fn forget_trouble(&mut self, now: Moment) {
         let old = |at: &Duration| now.up.saturating_sub(*at) > names::TROUBLE_KEPT;
-        let over: Vec<String> = self
+        let over: Vec<ApiPart> = self
             .trouble
             .iter()
             .filter(|(_, trouble)| trouble.as_ref().is_some_and(|(_, at)| old(at)))
@@ -651,12 +643,12 @@ impl Inner {
     }
 
     fn pendings(&self) -> Vec<String> {
-        let why = |what: &String| match self.trouble.get(what).and_then(Option::as_ref) {
+        let why = |what: &ApiPart| match self.trouble.get(what).and_then(Option::as_ref) {
             Some((trouble, _)) => format!("{what} ({trouble})"),
-            None => what.clone(),
+            None => what.to_string(),
         };
         // Without its Events it cannot know what was told, but it can say how the fleet is.
-        self.pending.iter().filter(|what| !BEFORE_ASKING.contains(&what.as_str())).map(why).collect()
+        self.pending.iter().filter(|what| !what.is_before_asking()).map(why).collect()
     }
 
     fn asking(&self) -> BTreeMap<&'static str, (usize, usize)> {

@@ -1,12 +1,17 @@
 //! Who writes, by a Lease; and what the one who does keeps up to date for the agents.
-use super::house::{House, LEASE};
+use super::api_part::ApiPart;
+use super::house::House;
 use crate::cluster::{Cluster, Trouble};
 use crate::show::endpoints;
+use futures_util::future::join_all;
 use guardprobe_core::judge::election::{Lease, Step};
+use guardprobe_core::judge::schedule::Schedule;
 use guardprobe_core::model::names;
-use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::sleep;
+
+/// The shortest rest between two looks at what is due.
+const LEAST_REST: Duration = Duration::from_secs(1);
 
 /// Stands for election for as long as the future lives, and keeps the endpoints ConfigMap while it leads.
 pub(super) async fn lead(cluster: &Cluster, house: &House, namespace: &str) -> ! {
@@ -18,7 +23,7 @@ pub(super) async fn lead(cluster: &Cluster, house: &House, namespace: &str) -> !
                 outcome => {
                     // The passing of time may have ended it.
                     house.elect(|_, _| ());
-                    house.works(LEASE, outcome.err());
+                    house.works(&ApiPart::Lease, outcome.err());
                 }
             }
             sleep(names::LEASE_PERIOD.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
@@ -59,43 +64,51 @@ pub(super) async fn give_up(cluster: &Cluster, house: &House, namespace: &str) {
     }
 }
 
-/// Writes the ConfigMaps when the addresses change, when this one begins to lead, and now and then; those that failed again sooner.
+/// Writes the ConfigMaps when the addresses change, when this one begins to lead, and now and then: each namespace by its own schedule.
 async fn keep_endpoints(cluster: &Cluster, house: &House) -> ! {
-    let mut due = house.namespaces();
+    let mut schedule = Schedule::new(house.namespaces(), names::ENDPOINTS_RENEWAL);
     loop {
-        let failed = if house.leads() { write_endpoints(cluster, house, due).await } else { BTreeSet::new() };
+        if house.leads() {
+            write_endpoints(cluster, house, &mut schedule).await;
+        }
+        // One that does not lead has nothing to do until it does.
+        let rest = schedule.until_next(house.now().up).filter(|_| house.leads()).unwrap_or(names::ENDPOINTS_RENEWAL);
         tokio::select! {
-            () = sleep(names::LEASE_DURATION), if !failed.is_empty() => due = failed,
-            () = sleep(names::ENDPOINTS_RENEWAL) => due = house.namespaces(),
-            () = house.endpoints_changed.notified() => due = house.namespaces(),
+            () = sleep(rest.max(LEAST_REST)) => {}
+            () = house.endpoints_changed.notified() => schedule.all_at_once(),
         }
     }
 }
 
-/// Writes the ConfigMaps of these namespaces; gives those that could not be written. Whoever loses the lead meanwhile leaves the rest to
-/// another.
-async fn write_endpoints(cluster: &Cluster, house: &House, namespaces: BTreeSet<String>) -> BTreeSet<String> {
-    const WHAT: &str = "the endpoints ConfigMap";
-    let addresses = house.endpoints();
-    if addresses.is_empty() {
-        return BTreeSet::new();
+/// Writes the ConfigMaps that are due, all at once: one that hangs keeps no other waiting. They are stamped with the time of a list that the
+/// API server gave just now. What a watch said last may be hours old, and nobody would know.
+async fn write_endpoints(cluster: &Cluster, house: &House, schedule: &mut Schedule<String>) {
+    let due = schedule.due(house.now().up);
+    if due.is_empty() || house.endpoints().is_empty() {
+        return;
     }
-    let file = match endpoints::file(&addresses, house.wall()) {
+    let listed = cluster.list_api_endpoints().await;
+    let file = listed.and_then(|addresses| endpoints::file(&addresses, house.wall()).map_err(Trouble::Invalid));
+    let file = match file {
         Ok(file) => file,
-        Err(message) => {
-            house.works(WHAT, Some(Trouble::Invalid(message)));
-            return namespaces;
+        Err(trouble) => {
+            house.works(&ApiPart::EndpointsFile, Some(trouble));
+            due.iter().for_each(|namespace| schedule.failed(namespace, house.now().up));
+            return;
         }
     };
-    let (mut failed, mut trouble) = (BTreeSet::new(), None);
-    for namespace in namespaces {
-        if house.leads()
-            && let Err(error) = cluster.write_endpoints(&namespace, &file).await
-        {
-            failed.insert(namespace);
-            trouble = Some(error);
+    house.works(&ApiPart::EndpointsFile, None);
+    let write = |namespace: String| async {
+        // Whoever loses the lead meanwhile leaves the rest to another.
+        let written = if house.leads() { cluster.write_endpoints(&namespace, &file).await } else { Ok(()) };
+        (namespace, written)
+    };
+    for (namespace, written) in join_all(due.into_iter().map(write)).await {
+        let now = house.now().up;
+        match &written {
+            Ok(()) => schedule.done(&namespace, now),
+            Err(_) => schedule.failed(&namespace, now),
         }
+        house.works(&ApiPart::EndpointsConfigMap(namespace), written.err());
     }
-    house.works(WHAT, trouble);
-    failed
 }

@@ -13,6 +13,7 @@
 //!
 //! One thread does it all, and nothing on it waits for anybody without a deadline. Every replica follows, collects and answers; one, which
 //! holds the Lease, writes.
+mod api_part;
 mod ask;
 mod collect;
 mod follow;

@@ -1,4 +1,5 @@
 //! Writes Events: what the ledger says is next, one at a time, at its rate.
+use super::api_part::ApiPart;
 use super::house::House;
 use crate::cluster::{Cluster, Trouble};
 use crate::show::notes;
@@ -11,8 +12,6 @@ use tokio::time::{sleep, timeout};
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long at most, whatever the API server says.
 const BUSY_MAX: Duration = Duration::from_secs(60);
-/// What this is called where it fails.
-const WHAT: &str = "writing events";
 
 /// Writes for as long as the future lives; `write` is how.
 pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<(), Trouble>) -> ! {
@@ -29,13 +28,13 @@ pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<(), 
         match write(&act).await {
             Ok(()) => {
                 house.written(&act);
-                house.works(WHAT, None);
+                house.works(&ApiPart::WritingEvents, None);
                 rest = BACKOFF.0;
             }
             Err(trouble) => {
                 house.not_written(&act, &trouble);
                 let pause = pause(&trouble, rest);
-                house.works(WHAT, Some(trouble));
+                house.works(&ApiPart::WritingEvents, Some(trouble));
                 sleep(pause).await;
                 rest = (rest * 2).min(BACKOFF.1);
             }
@@ -46,9 +45,9 @@ pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<(), 
 /// How long to rest after a failure.
 fn pause(trouble: &Trouble, rest: Duration) -> Duration {
     match trouble {
-        Trouble::Missing | Trouble::Conflict | Trouble::Invalid(_) => Duration::ZERO,
+        Trouble::Missing | Trouble::Conflict | Trouble::Invalid(_) | Trouble::Forbidden(_) => Duration::ZERO,
         Trouble::Busy(seconds) => Duration::from_secs((*seconds).into()).min(BUSY_MAX),
-        Trouble::Forbidden(_) | Trouble::Unauthenticated(_) | Trouble::Unreachable(_) => rest,
+        Trouble::Unauthenticated(_) | Trouble::Unreachable(_) => rest,
     }
 }
 

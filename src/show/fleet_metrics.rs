@@ -127,7 +127,7 @@ pub struct FleetState<'a> {
     /// Agents and witnesses that are asked and that answer, by role.
     pub asked: BTreeMap<&'static str, (usize, usize)>,
     /// What of the API fails, by what it is for; all that could.
-    pub trouble: BTreeMap<&'a str, bool>,
+    pub trouble: BTreeMap<String, bool>,
     /// Addresses of the API that are known.
     pub endpoints: usize,
 }

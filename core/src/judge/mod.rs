@@ -13,6 +13,7 @@ pub mod notice;
 pub mod placement;
 pub mod rate;
 pub mod report;
+pub mod schedule;
 pub mod startup;
 pub mod verify;
 pub mod warnings;

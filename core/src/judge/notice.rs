@@ -139,6 +139,12 @@ pub fn wanted(fleet: &Fleet, incidents: &Incidents, lasting: &Lasting, rules: &R
     wanted
 }
 
+/// How many nodes of a guard may have an agent: those that are excluded (Fargate, Windows, not selected) count for nothing.
+pub fn judged_nodes(fleet: &Fleet, guard: &GuardName) -> usize {
+    let is_judged = |row: &&Row| row.guard == *guard && !matches!(row.coverage, Coverage::Excluded(_));
+    fleet.rows.iter().filter(is_judged).count()
+}
+
 /// What is to be said of one incident, or of a transient opening.
 fn of_incident(tracked: &Tracked, transient: bool, pod: Option<PodRef>, now: Duration) -> Vec<Notice> {
     let incident = &tracked.incident;
@@ -197,6 +203,8 @@ pub struct Ledger {
     told: BTreeSet<String>,
     /// Notices that the API server will never take.
     hopeless: BTreeSet<String>,
+    /// Notices that it did not take, each with when it is tried again: one that is refused keeps no other waiting.
+    refused: BTreeMap<String, Refused>,
     bursts: BTreeMap<(GuardName, NoticeReason), Burst>,
     /// The rate of Events about single nodes.
     tokens: Bucket,
@@ -217,13 +225,27 @@ struct There {
     lasts: bool,
 }
 
+/// A notice that the API server did not take.
+#[derive(Debug, Clone, Copy, Default)]
+struct Refused {
+    /// How often in a row.
+    times: u32,
+    /// When it is tried again.
+    again: Duration,
+}
+
+/// How long a notice rests after it was refused; twice as long each time, up to [`REFUSED_MAX`].
+const REFUSED_REST: Duration = Duration::from_secs(10);
+/// The longest such rest.
+const REFUSED_MAX: Duration = Duration::from_secs(5 * 60);
+
 /// Changes of many nodes.
 #[derive(Debug, Clone, Default)]
 struct Burst {
     /// When a notice about each node last waited to be written.
     nodes: BTreeMap<String, Duration>,
     /// When there were very many, and the notice that says so.
-    many: Option<(Duration, Notice)>,
+    many: Option<(Moment, Notice)>,
 }
 
 /// What to do next.
@@ -274,8 +296,16 @@ impl Ledger {
         let count = if let Act::Renew { count, .. } = act { *count } else { 1 };
         self.there.insert(notice.name.clone(), There { count, touched: now, lasts: notice.lasts });
         self.tell(&notice.name);
+        self.refused.remove(&notice.name);
         let lately = self.lately.entry(notice.regarding.uid().to_owned()).or_insert((0, now));
         *lately = (lately.0 + 1, now);
+    }
+
+    /// The API server did not take that one, for a reason that may pass: it is tried again later.
+    pub fn refused(&mut self, name: &str, now: Duration) {
+        let refused = self.refused.entry(name.to_owned()).or_default();
+        let rest = REFUSED_REST.saturating_mul(1 << refused.times.min(16)).min(REFUSED_MAX);
+        *refused = Refused { times: refused.times.saturating_add(1), again: now + rest };
     }
 
     /// The API server will never take that one.
@@ -306,14 +336,25 @@ impl Ledger {
         self.waiting
     }
 
-    /// What to do next of all that is wanted; `None`: nothing, or nothing yet. Takes from the rate.
-    pub fn next(&mut self, wanted: &[Notice], known: &Known, now: Duration) -> Option<Act> {
+    /// What to do next of all that is wanted; `None`: nothing, or nothing yet. Takes from the rate. `nodes_of` counts the nodes of a guard
+    /// on which an agent can be.
+    pub fn next(
+        &mut self,
+        wanted: &[Notice],
+        known: &Known,
+        nodes_of: impl Fn(&GuardName) -> usize,
+        moment: Moment,
+    ) -> Option<Act> {
+        let now = moment.up;
+        let about_many = self.bursts.values().filter_map(|burst| burst.many.as_ref()).map(|(_, many)| many.name.as_str());
+        let names: BTreeSet<&str> = wanted.iter().map(|notice| notice.name.as_str()).chain(about_many).collect();
+        self.refused.retain(|name, _| names.contains(name.as_str()));
         self.tokens.fill(f64::from(known.rules.event_burst), known.rules.events_per_second, now);
         self.lately.retain(|_, (_, at)| now.saturating_sub(*at) < names::TRANSIENT_PERIOD);
         let todo: Vec<Act> = wanted.iter().filter_map(|notice| self.todo(notice, now)).collect();
         self.waiting = todo.len();
         self.goes_on(wanted);
-        self.watch_bursts(wanted, &todo, known, now);
+        self.watch_bursts(wanted, &todo, known, nodes_of, moment);
         if let Some(many) = self.many(now) {
             return Some(Act::Post(many));
         }
@@ -324,7 +365,8 @@ impl Ledger {
 
     /// What is to be done about one notice.
     fn todo(&self, notice: &Notice, now: Duration) -> Option<Act> {
-        if self.hopeless.contains(&notice.name) || now < notice.not_before {
+        let rests = self.refused.get(&notice.name).is_some_and(|refused| now < refused.again);
+        if self.hopeless.contains(&notice.name) || now < notice.not_before || rests {
             return None;
         }
         match self.there.get(&notice.name) {
@@ -354,9 +396,15 @@ impl Ledger {
     }
 
     /// Notes which nodes have news of one kind, and when they are very many.
-    fn watch_bursts(&mut self, wanted: &[Notice], todo: &[Act], known: &Known, now: Duration) {
-        let all = known.node_names().count();
-        let enough = known.rules.many_nodes.max(all * known.rules.many_percent / 100);
+    fn watch_bursts(
+        &mut self,
+        wanted: &[Notice],
+        todo: &[Act],
+        known: &Known,
+        nodes_of: impl Fn(&GuardName) -> usize,
+        moment: Moment,
+    ) {
+        let now = moment.up;
         let mut news: BTreeMap<(GuardName, NoticeReason), Vec<&Notice>> = BTreeMap::new();
         for act in todo {
             let Act::Post(notice) = act else { continue };
@@ -366,30 +414,26 @@ impl Ledger {
             news.entry(key).or_default().push(notice);
         }
         self.bursts.values_mut().for_each(|burst| burst.nodes.retain(|_, at| now.saturating_sub(*at) < names::BURST_WINDOW));
-        let told = &mut self.told;
-        self.bursts.retain(|_, burst| {
-            // Once it is over, the next one of its kind is news again.
-            if burst.nodes.is_empty()
-                && let Some((_, many)) = &burst.many
-            {
-                told.remove(&many.name);
-            }
-            !burst.nodes.is_empty()
-        });
+        // Once it is over, the next one of its kind is news again, under another name.
+        self.bursts.retain(|_, burst| !burst.nodes.is_empty());
         for (key, notices) in news {
             let Some(burst) = self.bursts.get_mut(&key) else { continue };
-            if burst.nodes.len() <= enough {
+            let all = nodes_of(&key.0);
+            if burst.nodes.len() <= known.rules.many_nodes.max(all * known.rules.many_percent / 100) {
                 continue;
             }
-            let since = burst.many.as_ref().map_or(now, |(since, _)| *since);
+            let since = burst.many.as_ref().map_or(moment, |(since, _)| *since);
             // What is counted while it is not yet written belongs into its note.
             let written = |notice: &Notice| self.told.contains(&notice.name) || self.hopeless.contains(&notice.name);
             if burst.many.as_ref().is_some_and(|(_, before)| written(before)) {
                 continue;
             }
-            if let Some(notice) = many(&key, &burst.nodes, &notices, &first_of(&key, wanted), known, all) {
-                burst.many = Some((since, notice));
-            }
+            let ids = burst_ids(first_of(&key, wanted), since.wall);
+            let mut named = ids.iter().filter_map(|id| many(&key, &burst.nodes, &notices, id, known, all));
+            let Some(first) = named.next() else { continue };
+            // One that another replica told of, which saw it begin a minute earlier or later, is this one.
+            let same = named.find(|notice| written(notice) || self.there.contains_key(&notice.name));
+            burst.many = Some((since, same.unwrap_or(first)));
         }
     }
 
@@ -397,7 +441,8 @@ impl Ledger {
     fn many(&self, now: Duration) -> Option<Notice> {
         let due = self.bursts.values().filter_map(|burst| burst.many.as_ref());
         let mut due = due.filter(|(since, notice)| {
-            now.saturating_sub(*since) >= names::BURST_SETTLE
+            now.saturating_sub(since.up) >= names::BURST_SETTLE
+                && self.refused.get(&notice.name).is_none_or(|refused| refused.again <= now)
                 && !self.there.contains_key(&notice.name)
                 && !self.is_done(&notice.name)
         });
@@ -409,8 +454,20 @@ impl Ledger {
         let Act::Post(notice) = act else { return false };
         let burst = self.bursts.get(&(notice.guard.clone(), notice.reason));
         let many = burst.and_then(|burst| burst.many.as_ref());
-        many.is_some_and(|(_, many)| !self.is_done(&many.name))
+        // One that is refused for now holds nobody up.
+        many.is_some_and(|(_, many)| {
+            !self.is_done(&many.name) && !self.there.contains_key(&many.name) && !self.refused.contains_key(&many.name)
+        })
     }
+}
+
+/// What names a burst: its first incident, or, for what are no incidents, the minute in which it began, and then the minutes beside it.
+fn burst_ids(first_incident: String, began: Timestamp) -> Vec<String> {
+    if !first_incident.is_empty() {
+        return vec![first_incident];
+    }
+    let minute = began.as_second().div_euclid(60);
+    [minute, minute - 1, minute + 1].map(|minute| format!("minute {minute}")).to_vec()
 }
 
 /// The id of the first incident of those that came together last, whether it is told or not: so that replicas name the Event about many

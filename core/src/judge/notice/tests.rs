@@ -128,10 +128,17 @@ impl Reporter {
         }
     }
 
+    /// The nodes of the fleet where an agent can be; all that there are where no fleet was looked at.
+    fn next_of(&mut self, wanted: &[Notice]) -> Option<Act> {
+        let (all, fleet) = (self.known.node_names().count(), &self.fleet);
+        let nodes_of = |guard: &GuardName| if fleet.rows.is_empty() { all } else { judged_nodes(fleet, guard) };
+        self.ledger.next(wanted, &self.known, nodes_of, at(self.now))
+    }
+
     fn run_until(&mut self, end: f64) {
         while self.now < end {
             let wanted = wanted(&self.fleet, &self.incidents, &self.lasting, &self.known.rules, s(self.now));
-            while let Some(act) = self.ledger.next(&wanted, &self.known, s(self.now)) {
+            while let Some(act) = self.next_of(&wanted) {
                 self.ledger.written(&act, s(self.now));
                 self.written.push((self.now, act));
             }
@@ -394,14 +401,121 @@ fn a_node_is_uncovered_since_it_was_first_seen_so_whatever_the_reason_becomes() 
     assert_eq!(since(Coverage::Uncovered(Gap::Stale), 9.0), Some(at(9.0).wall));
 }
 
+/// How many Events about many nodes were written, and how many about single ones; then those are forgotten.
+fn many_and_single(reporter: &mut Reporter) -> (usize, usize) {
+    let is_many = |(_, act): &&(f64, Act)| matches!(act.notice().saying, Saying::Many { .. });
+    let posts = reporter.written.iter().filter(|(_, act)| matches!(act, Act::Post(_)));
+    let (many, all) = (posts.clone().filter(is_many).count(), posts.count());
+    reporter.written.clear();
+    (many, all - many)
+}
+
+#[test]
+fn a_second_outage_of_many_nodes_within_the_hour_is_told_like_the_first() {
+    let mut reporter = Reporter::of(200);
+    let gone = |from: usize| {
+        let coverage = |nth| if (from..from + 30).contains(&nth) { Coverage::Uncovered(Gap::NoPod) } else { Coverage::Covered };
+        (0..200).map(|nth| row(&format!("n{nth:03}"), coverage(nth), None)).collect::<Vec<_>>()
+    };
+    for from in [0, 30, 60] {
+        reporter.fleet.rows = gone(from);
+        reporter.run_until(reporter.now + 300.0);
+        assert_eq!(many_and_single(&mut reporter), (1, 30), "the outage that begins with node {from}");
+    }
+}
+
+#[test]
+fn another_replica_tells_of_the_same_outage_under_the_same_name() {
+    let name = |began: f64| {
+        let mut reporter = Reporter::of(100);
+        reporter.now = began;
+        reporter.fleet.rows = (0..30).map(|nth| row(&format!("n{nth:03}"), Coverage::Uncovered(Gap::NoPod), None)).collect();
+        reporter.run_until(began + 2.0);
+        let many = reporter.written.iter().find(|(_, act)| matches!(act.notice().saying, Saying::Many { .. }));
+        many.map(|(_, act)| act.notice().name.clone()).unwrap()
+    };
+    assert_eq!(name(61.0), name(65.0), "both saw it begin in the same minute");
+    assert_ne!(name(61.0), name(600.0));
+    // One that saw it begin in the minute before finds it told.
+    let mut late = Reporter::of(100);
+    late.now = 59.0;
+    late.ledger.seen(&name(61.0), 1, s(59.0));
+    late.fleet.rows = (0..30).map(|nth| row(&format!("n{nth:03}"), Coverage::Uncovered(Gap::NoPod), None)).collect();
+    late.run_until(100.0);
+    assert_eq!(many_and_single(&mut late).0, 0);
+}
+
+#[test]
+fn one_that_is_refused_rests_by_itself_and_holds_nobody_up() {
+    let mut reporter = Reporter::of(3);
+    (0..3).for_each(|node| hear(&mut reporter.incidents, node, Some(opening(node)), vec![], s(0.0)));
+    let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(1.0));
+    reporter.now = 1.0;
+    let refused = reporter.next_of(&wanted).unwrap().notice().name.clone();
+    let mut tries = Vec::new();
+    let mut others = 0;
+    while reporter.now < 200.0 {
+        while let Some(act) = reporter.next_of(&wanted) {
+            if act.notice().name == refused {
+                reporter.ledger.refused(&refused, s(reporter.now));
+                tries.push(reporter.now.round());
+            } else {
+                reporter.ledger.written(&act, s(reporter.now));
+                others += usize::from(matches!(act, Act::Post(_)));
+            }
+        }
+        reporter.now += 0.5;
+    }
+    assert_eq!((tries, others), (vec![1.0, 11.0, 31.0, 71.0, 151.0], 2));
+    reporter.ledger.written(&Act::Post(wanted.iter().find(|notice| notice.name == refused).unwrap().clone()), s(200.0));
+    assert!(reporter.ledger.refused.is_empty());
+}
+
+#[test]
+fn a_refused_event_about_many_nodes_holds_up_none_about_each() {
+    let mut reporter = Reporter::of(200);
+    (0..200).for_each(|node| hear(&mut reporter.incidents, node, Some(opening(node)), vec![], s(0.0)));
+    let mut single = 0;
+    while reporter.now < 10.0 {
+        let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(reporter.now));
+        while let Some(act) = reporter.next_of(&wanted) {
+            if matches!(act.notice().saying, Saying::Many { .. }) {
+                reporter.ledger.refused(&act.notice().name.clone(), s(reporter.now));
+            } else {
+                reporter.ledger.written(&act, s(reporter.now));
+                single += 1;
+            }
+        }
+        reporter.now += 0.2;
+    }
+    assert!(single >= 25, "{single}");
+}
+
+#[test]
+fn only_nodes_where_an_agent_can_be_are_counted() {
+    let mut reporter = Reporter::of(420);
+    let excluded = |nth: usize| row(&format!("n{nth:03}"), Coverage::Excluded(crate::model::fleet::Exclusion::Fargate), None);
+    reporter.fleet.rows =
+        (20..420).map(excluded).chain((0..20).map(|nth| row(&format!("n{nth:03}"), Coverage::Covered, None))).collect();
+    (0..20).for_each(|node| hear(&mut reporter.incidents, node, Some(opening(node)), vec![], s(0.0)));
+    reporter.run_until(5.0);
+    let many = reporter.written.iter().find_map(|(_, act)| match &act.notice().saying {
+        Saying::Many { nodes, of, .. } => Some((*nodes, *of)),
+        _ => None,
+    });
+    assert_eq!(many, Some((20, 20)), "400 nodes of Fargate hide nothing");
+}
+
 #[test]
 fn what_the_api_server_will_never_take_is_not_tried_again() {
     let mut reporter = Reporter::of(3);
     hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
     let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(1.0));
-    let Some(Act::Post(notice)) = reporter.ledger.next(&wanted, &reporter.known, s(1.0)) else { panic!() };
+    reporter.now = 1.0;
+    let Some(Act::Post(notice)) = reporter.next_of(&wanted) else { panic!() };
     reporter.ledger.hopeless(&notice.name);
-    assert_eq!(reporter.ledger.next(&wanted, &reporter.known, s(2.0)), None);
+    reporter.now = 2.0;
+    assert_eq!(reporter.next_of(&wanted), None);
 }
 
 #[test]
