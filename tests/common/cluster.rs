@@ -30,7 +30,22 @@ pub(crate) const SERVICE: &str = "10.96.0.1";
 pub(crate) const REPORTER: &str = "127.0.0.1:9798";
 pub(crate) const FLEET: &str = "127.0.0.1:9799";
 /// The guard of all tests, and its namespace and name apart.
-pub(crate) const GUARD: &str = "default/deny";
+pub(crate) const GUARD: Guard = Guard;
+
+/// The namespace of the guard and its agents: `default`, or what GUARDPROBE_TEST_NAMESPACE says. The suite of the reporter runs with both.
+pub(crate) fn guard_namespace() -> String {
+    std::env::var("GUARDPROBE_TEST_NAMESPACE").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned())
+}
+
+/// Prints the name of the guard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guard;
+
+impl std::fmt::Display for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/deny", guard_namespace())
+    }
+}
 
 /// Rounds as quick as the configuration allows, with sentinels four times a second.
 pub(crate) const QUICK: &str = "interval: 1500ms\ntimeout: 1100ms\nsentinel: 250ms\nstartup: 0s\n";
@@ -73,6 +88,10 @@ impl Cluster {
     /// With more arguments of the API server; `prepare` writes the files that they name, and `FOLDER` in them is where.
     pub(crate) fn with(extra: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let cluster = Cluster::build(extra, "", prepare);
+        let namespace = guard_namespace();
+        if namespace != "default" {
+            cluster.kubectl(&["create", "namespace", &namespace]);
+        }
         cluster.apply(&reporter_permissions());
         cluster
     }
@@ -390,7 +409,7 @@ impl Cluster {
         let labels = json!({"guardprobe.dev/guard": "deny", "guardprobe.dev/role": role, "set": name});
         let set = json!({
             "apiVersion": "apps/v1", "kind": "DaemonSet",
-            "metadata": {"name": name, "namespace": "default", "labels": labels},
+            "metadata": {"name": name, "namespace": guard_namespace(), "labels": labels},
             "spec": {
                 "selector": {"matchLabels": {"set": name}},
                 "template": {
@@ -401,7 +420,7 @@ impl Cluster {
             }
         });
         self.apply(&set.to_string());
-        self.kubectl(&["get", "daemonset", "-n", "default", name, "-o", "jsonpath={.metadata.uid}"])
+        self.kubectl(&["get", "daemonset", "-n", &guard_namespace(), name, "-o", "jsonpath={.metadata.uid}"])
     }
 
     /// Makes a node, and a pod on it that says it is an agent; `pod` may change it.
@@ -413,7 +432,7 @@ impl Cluster {
         let (node, pod) = (node.to_owned(), pod.clone());
         self.client(move |client| async move {
             let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
-            let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, "default");
+            let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, &guard_namespace());
             let params = kube::api::PostParams::default();
             if nodes.get_opt(&node).await.unwrap().is_none() {
                 nodes.create(&params, &serde_json::from_value(object).unwrap()).await.unwrap();
@@ -445,7 +464,7 @@ impl Cluster {
         self.bare_nodes(count);
         let set = self.daemon_set("agents", "agent");
         self.client(move |client| async move {
-            let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, "default");
+            let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, &guard_namespace());
             let make = |nth: usize| {
                 let (pods, name, ip) = (pods.clone(), format!("agent-{nth:04}"), simulated::address(nth).to_string());
                 let mut pod = pod_object(&format!("bare-{nth:04}"), &name, "agent", &set);
@@ -502,7 +521,7 @@ impl Cluster {
         command.args(["netns", "exec", &self.hub()]).args(program);
         command.args([env!("CARGO_BIN_EXE_guardprobe"), "reporter"]);
         if !args.contains(&"-c") {
-            command.args(["--guard", GUARD]);
+            command.args(["--guard", &GUARD.to_string()]);
         }
         command.args(args);
         Process::start(&mut command)
@@ -596,7 +615,13 @@ pub(crate) fn reporter_permissions() -> String {
     let kinds = ["ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
     let text = fs::read_to_string(path).unwrap();
     let is_access = |document: &&str| kinds.iter().any(|kind| document.contains(&format!("\nkind: {kind}\n")));
-    text.split("\n---\n").filter(is_access).collect::<Vec<_>>().join("\n---\n")
+    // The manifests have their guard in default.
+    let of_guards = |document: &&str| document.contains("\n  name: guardprobe-reporter-guards\n");
+    let moved = |document: &str| match of_guards(&document) {
+        true => document.replace("\n  namespace: default\n", &format!("\n  namespace: {}\n", guard_namespace())),
+        false => document.to_owned(),
+    };
+    text.split("\n---\n").filter(is_access).map(moved).collect::<Vec<_>>().join("\n---\n")
 }
 
 /// Status and body of an answer to a GET in a network namespace.
@@ -720,7 +745,7 @@ fn pod_object(node: &str, name: &str, role: &str, set: &str) -> Value {
     let owner = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": owner, "uid": set, "controller": true});
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "namespace": "default", "ownerReferences": [owner],
+        "metadata": {"name": name, "namespace": guard_namespace(), "ownerReferences": [owner],
                      "labels": {"guardprobe.dev/guard": "deny", "guardprobe.dev/role": role, "set": owner["name"]}},
         "spec": {"nodeName": node, "automountServiceAccountToken": false, "tolerations": [{"operator": "Exists"}],
                  "containers": [{"name": "agent", "image": "x", "ports": [{"name": "metrics", "containerPort": 9797}]}]},

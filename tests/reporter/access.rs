@@ -1,5 +1,5 @@
 //! What the reporter may do, and whom it asks.
-use crate::common::cluster::{Cluster, GUARD, Process, QUICK, reporter_permissions, serve_in};
+use crate::common::cluster::{Cluster, GUARD, Process, QUICK, guard_namespace, reporter_permissions, serve_in};
 use crate::common::facts::{eventually, within};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -88,11 +88,12 @@ fn with_one_permission_less_it_says_which_and_goes_on_with_the_rest() {
         let rules = json!({ "rules": rules }).to_string();
         cluster.kubectl(&["patch", kind, name, "-n", namespace, "--type=merge", "-p", &rules]);
     };
+    let guards = guard_namespace();
     for (kind, name, namespace, resource) in [
-        ("role", "guardprobe-reporter-guards", "default", "services"),
+        ("role", "guardprobe-reporter-guards", guards.as_str(), "services"),
         ("role", "guardprobe-reporter", "guardprobe", "leases"),
         ("role", "guardprobe-reporter-nodes", "default", "events"),
-        ("role", "guardprobe-reporter-guards", "default", "events"),
+        ("role", "guardprobe-reporter-guards", guards.as_str(), "events"),
     ] {
         take(kind, name, namespace, resource);
     }

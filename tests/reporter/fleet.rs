@@ -1,5 +1,5 @@
 //! Many nodes, several replicas, what the set-up lacks, and what the agents are given.
-use crate::common::cluster::{Cluster, FLEET, GUARD, Process, QUICK, REPORTER};
+use crate::common::cluster::{Cluster, FLEET, GUARD, Process, QUICK, REPORTER, guard_namespace};
 use crate::common::facts::{eventually, until, within};
 use guardprobe_core::parse::endpoints;
 use jiff::Timestamp;
@@ -31,7 +31,10 @@ fn two_hundred_nodes_that_breach_in_the_same_second_are_one_event_first_and_the_
     let regarding = first.regarding.as_ref().unwrap();
     assert_eq!((regarding.kind.as_deref(), regarding.name.as_deref()), (Some("DaemonSet"), Some("agents")));
     let note = first.note.as_deref().unwrap();
-    assert!(note.starts_with("200 of 200 nodes of guard default/deny are open (imds) within a minute: bare-0000, bare-0001, bare-0002 and 197 more. All nodes"), "{note}");
+    let begins = format!(
+        "200 of 200 nodes of guard {GUARD} are open (imds) within a minute: bare-0000, bare-0001, bare-0002 and 197 more. All nodes"
+    );
+    assert!(note.starts_with(&begins), "{note}");
     let second =
         |event: &k8s_openapi::api::events::v1::Event| event.event_time.as_ref().unwrap().0.duration_since(breached).as_secs_f64();
     let singles: Vec<f64> = events[1..].iter().map(second).collect();
@@ -120,8 +123,8 @@ fn the_addresses_of_the_api_reach_the_agents_by_a_config_map() {
     let _reporter = cluster.reporter();
     let file = || {
         eventually("the ConfigMap", || {
-            let output =
-                cluster.try_kubectl(&["get", "configmap", "guardprobe-endpoints", "-o", "jsonpath={.data.endpoints\\.json}"]);
+            let path = "jsonpath={.data.endpoints\\.json}";
+            let output = cluster.try_kubectl(&["get", "configmap", "-n", &guard_namespace(), "guardprobe-endpoints", "-o", path]);
             if output.status.success() { Ok(String::from_utf8(output.stdout).unwrap()) } else { Err(format!("{output:?}")) }
         })
     };
@@ -153,7 +156,7 @@ fn the_addresses_of_the_api_reach_the_agents_by_a_config_map() {
     let tried = report()["targets"][0]["observations"].to_string();
     assert!(tried.contains("10.90.0.11:6443"), "{tried}");
     // What somebody else writes into it does not stay.
-    cluster.kubectl(&["delete", "configmap", "guardprobe-endpoints"]);
+    cluster.kubectl(&["delete", "configmap", "-n", &guard_namespace(), "guardprobe-endpoints"]);
     cluster.kubectl(&["delete", "endpointslice", "another"]);
     assert!(!file().contains("10.90.0.11"));
 }
@@ -170,10 +173,10 @@ fn the_set_up_is_warned_about_in_log_metrics_and_fleet() {
     pod["spec"]["automountServiceAccountToken"] = json!(true);
     pod["metadata"]["labels"]["egress"] = json!("restricted");
     cluster.objects("node-2", &pod);
-    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "catch-all", "namespace": "default"},
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "catch-all", "namespace": guard_namespace()},
                          "spec": {"selector": {"set": "agents"}, "ports": [{"port": 80}]}});
     cluster.apply(&service.to_string());
-    let settings = cluster.file("reporter.yaml", "guards:\n  - {name: default/deny, labels: {egress: restricted}}\n");
+    let settings = cluster.file("reporter.yaml", &format!("guards:\n  - {{name: {GUARD}, labels: {{egress: restricted}}}}\n"));
     let reporter = cluster.reporter_as("reporter-1", &["-c", &settings]);
     cluster.until_ready();
     let warned = || {
@@ -185,17 +188,18 @@ fn the_set_up_is_warned_about_in_log_metrics_and_fleet() {
         warnings.iter().map(short).collect::<Vec<_>>()
     };
     let wanted = [
-        "service_selects_agent 1 default/catch-all",
-        "token_mounted 1 default/agent-2",
-        "host_network 1 default/agent-2",
-        "guard_labels_missing 1 default/agent-1",
+        ("service_selects_agent", "catch-all"),
+        ("token_mounted", "agent-2"),
+        ("host_network", "agent-2"),
+        ("guard_labels_missing", "agent-1"),
     ];
+    let wanted = wanted.map(|(warning, what)| format!("{warning} 1 {}/{what}", guard_namespace()));
     until("the warnings", warned, |warned| *warned == wanted);
     for warning in ["service_selects_agent", "token_mounted", "host_network", "guard_labels_missing"] {
         reporter.until_said(&format!("warning=\"{warning}\""));
         assert_eq!(cluster.metrics().value("guardprobe_fleet_warnings", &[("warning", warning)]), 1.0);
     }
-    cluster.kubectl(&["delete", "service", "catch-all"]);
+    cluster.kubectl(&["delete", "service", "-n", &guard_namespace(), "catch-all"]);
     until("one less", warned, |warned| *warned == wanted[1..]);
 }
 
@@ -207,7 +211,7 @@ fn what_is_not_known_is_told_as_well() {
     let dead = "controls: [{name: dead, expect: must-reach, kind: tcp, addresses: [\"10.90.0.99:1\"]}]";
     let _doubtful = one.agent_with(&format!("guard: {GUARD}\n{QUICK}targets: [{{name: imds, kind: imds}}]\n{dead}\n"), &[]);
     let mut agent = two.agent();
-    let settings = cluster.file("reporter.yaml", "guards: [{name: default/deny}]\nstale: 6s\ngrace: 5s\nunproven: 5s\n");
+    let settings = cluster.file("reporter.yaml", &format!("guards: [{{name: {GUARD}}}]\nstale: 6s\ngrace: 5s\nunproven: 5s\n"));
     let reporter = cluster.reporter_as("reporter-1", &["-c", &settings]);
     cluster.until_ready();
     cluster.until_row("node-1", SOON, &["covered", "imds inconclusive control_failed"]);

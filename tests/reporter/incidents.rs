@@ -1,5 +1,5 @@
 //! What is told of a breach, and when.
-use crate::common::cluster::{Cluster, FLEET, GUARD, Node, Process, QUICK, timed};
+use crate::common::cluster::{Cluster, FLEET, GUARD, Node, Process, QUICK, guard_namespace, timed};
 use crate::common::facts::{after, assert_between, eventually, now, within};
 use guardprobe_core::model::incident::Incident;
 use jiff::Timestamp;
@@ -72,7 +72,7 @@ fn a_guard_that_falls_on_one_of_three_nodes_is_one_warning_and_its_return_one_no
         "{listed}"
     );
     assert!(
-        listed.contains("imds is blocked again for the pods of guard default/deny") && listed.contains("Proof: silence"),
+        listed.contains(&format!("imds is blocked again for the pods of guard {GUARD}")) && listed.contains("Proof: silence"),
         "{listed}"
     );
     let breached = &events_of(&events, "node-2", "EgressBreached")[0];
@@ -380,7 +380,7 @@ fn a_reporter_that_starts_makes_no_breach_of_a_brief_opening_and_lets_go_of_a_no
     within(SOON, "node-2 is told of", || if cluster.told() == all { Ok(()) } else { Err(format!("{:?}", cluster.told())) });
     reporter.kill();
     cluster.kubectl(&["delete", "node", "node-2"]);
-    cluster.kubectl(&["delete", "pod", "-n", "default", "agent-2", "--force", "--grace-period=0"]);
+    cluster.kubectl(&["delete", "pod", "-n", &guard_namespace(), "agent-2", "--force", "--grace-period=0"]);
     let reporter = cluster.reporter_as("reporter-1", &[]);
     cluster.until_ready();
     cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);

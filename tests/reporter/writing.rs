@@ -9,14 +9,14 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(30);
 const REPORTER: &str = "system:serviceaccount:guardprobe:guardprobe-reporter";
 
-/// A policy of the API server that refuses Events of that reason.
-fn refuse(cluster: &Cluster, reason: &str) {
+/// A policy of the API server that refuses Events of which this is true, as `how`: Invalid (422) or Forbidden (403, as webhooks do).
+fn refuse(cluster: &Cluster, reason: &str, which: &str, how: &str) {
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "no-events"},
         "spec": {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [{"apiGroups": ["events.k8s.io"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["events"]}]},
-            "validations": [{"expression": format!("object.reason != '{reason}'"), "message": "no such Events here", "reason": "Invalid"}]
+            "validations": [{"expression": format!("object.reason != '{reason}' || !({which})"), "message": "no such Events here", "reason": how}]
         }
     });
     cluster.apply(&policy.to_string());
@@ -24,7 +24,7 @@ fn refuse(cluster: &Cluster, reason: &str) {
                          "metadata": {"name": "no-events"}, "spec": {"policyName": "no-events", "validationActions": ["Deny"]}});
     cluster.apply(&binding.to_string());
     // A policy is in force some seconds after it was written.
-    let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"generateName": "x", "namespace": "default"}, "reason": reason,
+    let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"generateName": "x", "namespace": "default"}, "reason": reason, "regarding": {"kind": "Node", "name": "node-1"},
                        "action": "x", "type": "Normal", "eventTime": "2026-03-01T12:00:00.000000Z", "reportingController": "x", "reportingInstance": "x"});
     let file = cluster.file("event.json", &event.to_string());
     within(Duration::from_secs(60), "the policy is in force", || {
@@ -38,7 +38,7 @@ fn what_the_api_server_refuses_is_not_tried_again_and_holds_nothing_up() {
     let cluster = Cluster::new();
     let nodes = [1, 2].map(|nth| cluster.node(nth));
     let _agents = nodes.map(|node| node.agent());
-    refuse(&cluster, "EgressBreached");
+    refuse(&cluster, "EgressBreached", "true", "Invalid");
     let reporter = cluster.reporter();
     nodes.iter().for_each(|node| cluster.until_row(&node.name(), SOON, &["covered", "imds blocked"]));
     nodes.iter().for_each(|node| node.unguard());
@@ -55,6 +55,30 @@ fn what_the_api_server_refuses_is_not_tried_again_and_holds_nothing_up() {
         2.0,
         "each was tried once"
     );
+}
+
+#[test]
+fn one_event_that_is_forbidden_keeps_no_other_waiting() {
+    let cluster = Cluster::new();
+    let nodes = [1, 2, 3].map(|nth| cluster.node(nth));
+    let _agents = nodes.map(|node| node.agent());
+    refuse(&cluster, "EgressBreached", "object.regarding.name == 'node-1'", "Forbidden");
+    let reporter = cluster.reporter();
+    nodes.iter().for_each(|node| cluster.until_row(&node.name(), SOON, &["covered", "imds blocked"]));
+    nodes[0].unguard();
+    reporter.until_said("no such Events here");
+    nodes[1..].iter().for_each(|node| node.unguard());
+    within(Duration::from_secs(8), "the others are told", || {
+        let mut told = cluster.told();
+        told.sort();
+        if told == ["EgressBreached node-2 imds", "EgressBreached node-3 imds"] { Ok(()) } else { Err(format!("{told:?}")) }
+    });
+    // Once it is allowed, it is told by itself.
+    cluster.kubectl(&["delete", "validatingadmissionpolicybinding", "no-events"]);
+    within(Duration::from_secs(60), "what was forbidden is told", || {
+        let told = cluster.told();
+        if told.contains(&"EgressBreached node-1 imds".to_owned()) { Ok(()) } else { Err(format!("{told:?}")) }
+    });
 }
 
 #[test]
