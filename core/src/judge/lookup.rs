@@ -143,6 +143,18 @@ mod tests {
     }
 
     #[test]
+    fn only_an_answer_without_an_address_is_nothing() {
+        for (answer, nothing) in [
+            (found(&[]), true),
+            (FamilyAnswer::NoSuchName, true),
+            (found(&["10.0.0.5"]), false),
+            (FamilyAnswer::Failed("SERVFAIL".to_owned()), false),
+        ] {
+            assert_eq!(answer.is_nothing(), nothing, "{answer:?}");
+        }
+    }
+
+    #[test]
     fn each_doubt_has_its_words_and_leaves_the_addresses() {
         let failed = FamilyAnswer::Failed("10.96.0.10 answered SERVFAIL".to_owned());
         let half = of(found(&["10.0.0.5"]), failed);

@@ -466,6 +466,7 @@ fn unproved_says_what_would_prove_it() {
         ),
         (why(silent(), &[dns4(), failed], Attribution::Silence), "c did not answer"),
         (why(vec![seen(V6, Outcome::TimedOut)], &[dns4()], Attribution::Silence), "over IPv6, and there is none"),
+        (why(vec![service(V6, Outcome::TimedOut)], &[dns4()], Attribution::Silence), "over IPv6, and there is none"),
         (why(silent(), &[dns4()], Attribution::Rejected), "only an ICMP rejection or a witness"),
         (
             why(vec![service(V4, Outcome::TimedOut)], &[dns4()], Attribution::Silence),
