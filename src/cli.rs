@@ -156,7 +156,8 @@ fn without_empty_variables(command: clap::Command, is_empty: &dyn Fn(&OsStr) -> 
 /// Prints what is wrong with a command line, with what may have been meant; programs get a document.
 fn refuse(mut error: clap::Error, given: &[OsString]) -> ExitCode {
     let words: Vec<&str> = given.iter().skip(1).filter_map(|word| word.to_str()).collect();
-    if let Some(tip) = tip(&error, &words) {
+    let named = named_command(&words);
+    if let Some(tip) = named.and_then(|named| tip(&error, named)) {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     if is_long_list(&error) {
@@ -174,22 +175,27 @@ fn refuse(mut error: clap::Error, given: &[OsString]) -> ExitCode {
         terminal::say(clean.trim_end());
     }
     let why = clean.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-    write_document(&words, &why.split_whitespace().collect::<Vec<_>>().join(" "));
+    write_document(named, &words, &why.split_whitespace().collect::<Vec<_>>().join(" "));
     ExitCode::from(names::EXIT_USAGE)
 }
 
+/// The command that a command line names.
+fn named_command<'a>(words: &[&'a str]) -> Option<&'a str> {
+    let known = Cli::command();
+    words.iter().copied().find(|word| known.find_subcommand(word).is_some())
+}
+
 /// Writes the document of a command line that cannot be read, where it asks for one.
-fn write_document(words: &[&str], why: &str) {
-    let command = words.iter().find(|word| Cli::command().find_subcommand(word).is_some());
+fn write_document(named: Option<&str>, words: &[&str], why: &str) {
     let variable = std::env::var("GUARDPROBE_OUTPUT").ok();
     let Some(format) = format_of(words).or_else(|| variable.filter(|format| !format.is_empty())) else { return };
-    match command {
-        Some(&"check") => {
+    match named {
+        Some("check") => {
             if let Ok(output) = check::Output::from_str(&format, true) {
                 check::write_error_document(output, why, names::EXIT_USAGE);
             }
         }
-        Some(&"verify") => {
+        Some("verify") => {
             if let Ok(output) = verify::Output::from_str(&format, true) {
                 verify::write_error_document(output, why, names::EXIT_USAGE);
             }
@@ -226,11 +232,10 @@ fn is_long_list(error: &clap::Error) -> bool {
     matches!(error.get(ContextKind::ValidValue), Some(ContextValue::Strings(values)) if values.len() > READABLE)
 }
 
-/// What may have been meant by a word that the command does not take.
-fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
+/// What may have been meant by a word that the command `of` does not take.
+fn tip(error: &clap::Error, of: &str) -> Option<String> {
     let context = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand].into_iter().find_map(|kind| error.get(kind));
     let Some(ContextValue::String(word)) = context else { return None };
-    let of = *words.first()?;
     if word.starts_with("--scenario") && error.get(ContextKind::SuggestedValue).is_none() {
         return Some("guardprobe lab --list names them".to_owned());
     }

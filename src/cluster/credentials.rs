@@ -186,19 +186,15 @@ async fn answer(child: &mut Child) -> std::io::Result<(ExitStatus, Vec<u8>, Stri
             };
             tokio::try_join!(answer, keep_words(stderr, &mut words)).map(drop)
         });
-        let ended = tokio::select! {
-            ended = child.wait() => Some(ended?),
+        tokio::select! {
+            ended = child.wait() => {
+                let _ = timeout(OUTPUT_AFTER_END, reading).await;
+                Some(ended?)
+            }
             read = &mut reading => {
                 read?;
                 None
             }
-        };
-        match ended {
-            Some(ended) => {
-                let _ = timeout(OUTPUT_AFTER_END, reading).await;
-                Some(ended)
-            }
-            None => None,
         }
     };
     let ended = match ended {

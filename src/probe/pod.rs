@@ -1,13 +1,13 @@
 //! What a process finds around itself in a pod: environment, resolver configuration, mounted files, its own addresses.
+use super::files;
 use guardprobe_core::judge::attempt::Local;
 use guardprobe_core::model::address::Family;
 use guardprobe_core::model::names;
 use guardprobe_core::parse::resolv;
 use nix::sys::socket::SockaddrLike;
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The surroundings, read once at start: in a pod none of this changes while it lives.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +36,10 @@ impl Pod {
     /// Looks around. Nothing here can fail: what is not there is absent.
     pub fn look() -> Self {
         // A byte that is no UTF-8, in a comment perhaps, must not hide the name servers.
-        let text = |path| String::from_utf8_lossy(&read_bounded(path)).into_owned();
+        let text = |path| {
+            let read = files::read_regular(Path::new(path), names::HOSTS_FILE_MAX_BYTES);
+            String::from_utf8_lossy(&read.unwrap_or_default()).into_owned()
+        };
         let resolv_conf = text(names::RESOLV_CONF);
         Pod {
             node: env("GUARDPROBE_NODE"),
@@ -70,13 +73,6 @@ impl Pod {
     pub(super) fn endpoints_file(&self) -> Option<PathBuf> {
         Some(PathBuf::from(names::ENDPOINTS_FILE)).filter(|path| path.exists())
     }
-}
-
-/// A file's first bytes; none where it cannot be read.
-fn read_bounded(path: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(names::HOSTS_FILE_MAX_BYTES).read_to_end(&mut bytes));
-    read.map(|_| bytes).unwrap_or_default()
 }
 
 fn env(name: &str) -> Option<String> {

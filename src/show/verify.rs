@@ -441,25 +441,14 @@ pub fn markdown(told: &Told<'_>) -> String {
 /// Text from outside in a cell: nothing in it is markup.
 fn cell_of(text: &str) -> String {
     let mut out = String::new();
-    // A bare URL, and what begins with www., becomes a link without any markup (GitHub Flavored Markdown, 6.9).
-    for c in clean(text).replace("://", "\u{0}//").replace("www.", "www\u{1}").chars() {
-        let c = match c {
-            '\u{0}' => {
-                out.push('\\');
-                ':'
-            }
-            '\u{1}' => {
-                out.push('\\');
-                '.'
-            }
-            other => other,
-        };
+    for c in clean(text).chars() {
         if matches!(c, '|' | '<' | '>' | '[' | ']' | '*' | '_' | '`' | '\\' | '#' | '~' | '&' | '@' | '!') {
             out.push('\\');
         }
         out.push(c);
     }
-    out
+    // A bare URL, and what begins with www., becomes a link without any markup (GitHub Flavored Markdown, 6.9).
+    out.replace("://", "\\://").replace("www.", "www\\.")
 }
 
 /// How one place stands.

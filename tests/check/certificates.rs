@@ -1,5 +1,5 @@
 //! Whose certificate an API server shows, and what that makes of a connection.
-use super::common::{Ca, World};
+use super::common::{Ca, Checked, World};
 use super::expect;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SigningKey,
@@ -82,12 +82,18 @@ fn serve(world: &World, address: &str, named: Option<(&'static str, Shown)>, oth
     asked
 }
 
-fn check(world: &World, ca: &str, target: &str, status: i32, finding: &str) -> String {
+/// A check of the API with that CA.
+fn checked(world: &World, ca: &str, target: &str, status: i32, finding: &str) -> Checked {
     let ca = world.file("ca.crt", ca);
     let text = format!("targets: [{{name: api, kind: kube-api, caFile: {ca}, {target}}}]");
     let checked = world.check(&["-c", &world.file("c.yaml", &text), "-o", "json"]);
     expect(&checked, status, &[("api", finding)]);
-    checked.report().targets[0].observations[0].detail.clone().unwrap()
+    checked
+}
+
+/// As [`checked`]; what was learnt of the first address.
+fn check(world: &World, ca: &str, target: &str, status: i32, finding: &str) -> String {
+    checked(world, ca, target, status, finding).report().targets[0].observations[0].detail.clone().unwrap()
 }
 
 #[test]
@@ -176,13 +182,7 @@ fn a_public_endpoint_may_have_a_ca_of_its_own() {
             params.subject_alt_names = vec![rcgen::SanType::DnsName("vault.example".try_into().unwrap())];
         }),
     );
-    let told = |target: &str, finding| {
-        let ca = world.file("ca.crt", &cluster.pem());
-        let text = format!("targets: [{{name: api, kind: kube-api, caFile: {ca}, {target}}}]");
-        let checked = world.check(&["-c", &world.file("c.yaml", &text), "-o", "json"]);
-        expect(&checked, 1, &[("api", finding)]);
-        checked.stderr()
-    };
+    let told = |target: &str, finding| checked(&world, &cluster.pem(), target, 1, finding).stderr();
     told("publicEndpoint: 'vault.example:443'", "breached: answered");
     let file = world.file("public.crt", &public.pem());
     let with = |path: &str| format!("publicEndpoint: 'vault.example:443', publicEndpointCaFile: {path}");
@@ -202,10 +202,7 @@ fn a_public_endpoint_may_show_the_clusters_certificate_as_well() {
     serve(&world, "10.80.0.5:443", None, Shown::signed_by(&cluster, |_| ()));
     let file = world.file("public.crt", &public.pem());
     let target = format!("publicEndpoint: '10.80.0.5:443', publicEndpointCaFile: {file}");
-    let ca = world.file("ca.crt", &cluster.pem());
-    let text = format!("targets: [{{name: api, kind: kube-api, caFile: {ca}, {target}}}]");
-    let checked = world.check(&["-c", &world.file("c.yaml", &text), "-o", "json"]);
-    expect(&checked, 1, &[("api", "breached: identified")]);
+    checked(&world, &cluster.pem(), &target, 1, "breached: identified");
 }
 
 #[test]
