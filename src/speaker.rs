@@ -55,6 +55,7 @@ impl Speaker {
             finished,
             age_seconds: 0.0,
             interval_seconds: self.interval_seconds,
+            waited_seconds: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The metrics page: documented, accepted by Prometheus' own linter, complete from the first scrape, and without an address in it.
 #![expect(clippy::unwrap_used, reason = "what a test cannot read is a failure of it")]
-use guardprobe::show::fleet_metrics::{self, Counts, FLEET_METRICS, FleetState};
+use guardprobe::show::fleet_metrics::{self, Counts, FLEET_METRICS, FleetState, IncidentCount};
 use guardprobe::show::metrics::{Described, METRICS, Page, State};
 use guardprobe_core::judge::finding;
 use guardprobe_core::judge::history::Histories;
@@ -8,9 +8,10 @@ use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::config::{ControlKind, Expect, Kind};
 use guardprobe_core::model::finding::{Attribution, Doubt, Reason, Verdict};
 use guardprobe_core::model::fleet::{Coverage, Fleet, Gap, Row, TargetRow, Warned, Warning};
-use guardprobe_core::model::incident::{Incident, Place};
+use guardprobe_core::model::incident::{Ending, Incident, Place};
 use guardprobe_core::model::moment::Moment;
 use guardprobe_core::model::names::REPORT_SCHEMA;
+use guardprobe_core::model::notice::NoticeReason;
 use guardprobe_core::model::observation::{Evidence, Layer, Observation, Outcome, Source};
 use guardprobe_core::model::report::{Head, Role};
 use guardprobe_core::model::round::{ControlRound, Round, TargetRound};
@@ -42,6 +43,7 @@ fn head(role: Role) -> Head {
         finished: START.parse().unwrap(),
         age_seconds: 0.0,
         interval_seconds: 15.0,
+        waited_seconds: None,
     }
 }
 
@@ -288,8 +290,10 @@ fn fleet_page() -> String {
 }
 
 fn page_of(fleet: Fleet) -> String {
+    let count = IncidentCount { begun: 1, ended: [(Ending::NotReachable, 2)].into() };
     let counts = Counts {
-        incidents: [((guard(), "imds".to_owned()), 1)].into(),
+        incidents: [((guard(), "imds".to_owned()), count)].into(),
+        names_taken: 5,
         posted: [("EgressBreached", 3)].into(),
         failed: [("EgressBreached", 1)].into(),
         reports: [("agent", (40, 2))].into(),
@@ -301,6 +305,9 @@ fn page_of(fleet: Fleet) -> String {
         ended: [(&ended, at(20).wall)].into(),
         counts: &counts,
         waiting: 7,
+        events_suppressed: &[(NoticeReason::EgressOpenedBriefly, 6)].into(),
+        lines_suppressed: 8,
+        held_up: Duration::from_millis(2500),
         leader: true,
         asked: [("agent", (4, 3))].into(),
         trouble: [("nodes".to_owned(), false), ("the lease".to_owned(), true)].into(),
@@ -325,6 +332,13 @@ fn every_metric_of_a_reporter_is_on_its_page_and_says_what_it_says() {
         r#"guardprobe_fleet_breached{guard="default/deny",node="n2",target="imds"} 1"#,
         r#"guardprobe_fleet_breach_start_time_seconds{guard="default/deny",node="n2",target="imds"} 1772366400"#,
         r#"guardprobe_fleet_breach_end_time_seconds{guard="default/deny",node="n3",target="imds"} 1772366420"#,
+        r#"guardprobe_incidents_ended_total{guard="default/deny",target="imds",how="not_reachable"} 2"#,
+        r#"guardprobe_incidents_ended_total{guard="default/deny",target="imds",how="blocked"} 0"#,
+        r#"guardprobe_events_suppressed_total{reason="EgressOpenedBriefly"} 6"#,
+        r#"guardprobe_events_suppressed_total{reason="EgressBreached"} 0"#,
+        "guardprobe_event_names_taken_total 5",
+        "guardprobe_lines_suppressed_total 8",
+        "guardprobe_reporter_held_up_seconds_total 2.5",
         r#"guardprobe_fleet_grace_nodes{guard="default/deny",reason="reporter_starting"} 0"#,
         r#"guardprobe_fleet_inconclusive{guard="default/deny",node="n3",target="imds",reason="control_failed"} 1"#,
         r#"guardprobe_fleet_excluded_nodes{guard="default/deny",reason="fargate"} 0"#,

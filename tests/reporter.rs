@@ -9,6 +9,8 @@ mod access;
 mod fleet;
 #[path = "reporter/incidents.rs"]
 mod incidents;
+#[path = "reporter/over_time.rs"]
+mod over_time;
 #[path = "reporter/scale.rs"]
 mod scale;
 #[path = "reporter/writing.rs"]

@@ -203,6 +203,27 @@ fn what_stands_in_the_way_is_said_with_what_helps() {
 }
 
 #[test]
+fn a_breach_that_ends_without_proof_goes_from_one_to_three() {
+    let cluster = Cluster::new();
+    let node = cluster.node(1);
+    let _agent = node.agent();
+    let _reporter = cluster.quick_reporter();
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    node.unguard();
+    cluster.until_row("node-1", SOON, &["covered", "imds breached"]);
+    assert_eq!(verify(&cluster, &["--url", URL]).0, 1);
+    // The guard is back, and answers with a reset, as a closed port does.
+    cluster.nft("add rule ip guard in iifname v1 ip daddr 169.254.169.254 reject with tcp reset");
+    cluster.until_row("node-1", SOON, &["covered", "imds inconclusive refused"]);
+    let (status, said, complaint) = verify(&cluster, &["--url", URL, "--wait", "5s"]);
+    assert_eq!(status, 3, "{said}{complaint}");
+    assert!(said.contains("refused"), "{said}");
+    node.guard();
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    assert_eq!(verify(&cluster, &["--url", URL]).0, 0);
+}
+
+#[test]
 fn an_interrupted_one_says_so_and_leaves_nothing() {
     let cluster = Cluster::new();
     let node = cluster.node(1);

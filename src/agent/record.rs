@@ -207,12 +207,26 @@ impl Record {
         }
     }
 
-    /// The report as JSON, as it may be shown now.
-    pub(super) fn report(&self) -> String {
+    /// How long this process has run.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.now().up
+    }
+
+    /// The report as JSON, as it may be shown now, for a request that came at `asked`.
+    pub(super) fn report(&self, asked: Duration) -> String {
         let known = self.known();
+        let waited = Some(self.now().saturating_sub(asked).as_secs_f64());
         match self.speaker.role {
-            Role::Agent => show::json::json(&self.agents_report(&known)),
-            Role::Witness => show::json::json(&self.witness_report(&known)),
+            Role::Agent => {
+                let mut report = self.agents_report(&known);
+                report.head.waited_seconds = waited;
+                show::json::json(&report)
+            }
+            Role::Witness => {
+                let mut report = self.witness_report(&known);
+                report.head.waited_seconds = waited;
+                show::json::json(&report)
+            }
         }
     }
 

@@ -18,8 +18,9 @@ impl Site for Record {
             "/v1/report" => match Wait::from_query(&asked.query) {
                 Err(wrong) => Answer::text(StatusCode::BAD_REQUEST, &wrong),
                 Ok(wait) => {
+                    let asked = self.now();
                     blocking::newest(&wait, self.news()).await;
-                    Answer::ok("application/json", self.report())
+                    Answer::ok("application/json", self.report(asked))
                 }
             },
             _ => Answer::text(StatusCode::NOT_FOUND, "not found: expected /metrics, /v1/report, /livez or /readyz"),

@@ -1,10 +1,10 @@
 //! Lists and watches, by kube's runtime: it lists, watches, lists anew when it must (410), and backs off as the ecosystem does. What is not
 //! kept of an object is dropped as it arrives.
-pub use super::words::Told;
 use super::{Cluster, Trouble, words};
 use futures_util::{StreamExt, TryStream, TryStreamExt, pin_mut};
 use guardprobe_core::model::cluster::{DaemonSet, Node, Pod, Service};
 use guardprobe_core::model::names;
+use guardprobe_core::model::notice::OwnEvent;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::ListParams;
 use kube::runtime::utils::Backoff;
@@ -80,8 +80,8 @@ impl Cluster {
         }
     }
 
-    /// The Events of a namespace that are ours.
-    pub async fn told(&self, namespace: &str, tell: impl FnMut(News<Told>)) {
+    /// The Events of a namespace that say they are ours.
+    pub async fn own_events(&self, namespace: &str, tell: impl FnMut(News<OwnEvent>)) {
         let config = Config::default().labels(&format!("{}={}", names::MANAGER_LABEL, names::MANAGER));
         follow(Api::namespaced(self.client.clone(), namespace), config, words::event, tell).await;
     }

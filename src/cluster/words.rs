@@ -3,8 +3,9 @@ use guardprobe_core::model::cluster::{
     DaemonSet, GuardName, Labels, Node, Placement, Pod, Requirement, Service, Taint, Toleration,
 };
 use guardprobe_core::model::names;
-use guardprobe_core::model::notice::Record;
+use guardprobe_core::model::notice::{NoticeReason, OwnEvent};
 use guardprobe_core::model::report::Role;
+use guardprobe_core::parse::values;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::core::v1 as core;
@@ -13,17 +14,7 @@ use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-
-/// An Event of ours.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Told {
-    /// Its name.
-    pub name: String,
-    /// How often it was seen, as its series says.
-    pub count: i32,
-    /// What it is about.
-    pub record: Record,
-}
+use std::time::Duration;
 
 pub(super) fn node(object: core::Node) -> Option<Node> {
     let meta = object.metadata;
@@ -90,10 +81,17 @@ fn token_mounted(spec: &core::PodSpec) -> bool {
     tokens.next().is_some() || places.into_iter().any(|mount| mount.mount_path == "/var/run/secrets/kubernetes.io/serviceaccount")
 }
 
+/// The interval that the annotation names; the usual one where it names none that can be read.
+fn interval(meta: &ObjectMeta) -> Duration {
+    let text = meta.annotations.as_ref().and_then(|annotations| annotations.get(names::INTERVAL_ANNOTATION));
+    text.and_then(|text| values::duration(text).ok()).unwrap_or(names::INTERVAL)
+}
+
 pub(super) fn daemon_set(object: apps::DaemonSet) -> Option<DaemonSet> {
     let (guard, role) = marked(&object.metadata)?;
-    let spec = object.spec.and_then(|spec| spec.template.spec).unwrap_or_default();
-    Some(DaemonSet { uid: object.metadata.uid?, name: object.metadata.name?, guard, role, placement: placement(spec) })
+    let interval = interval(&object.metadata);
+    let placement = placement(object.spec.and_then(|spec| spec.template.spec).unwrap_or_default());
+    Some(DaemonSet { uid: object.metadata.uid?, name: object.metadata.name?, guard, role, placement, interval })
 }
 
 fn placement(spec: core::PodSpec) -> Placement {
@@ -145,12 +143,19 @@ pub(super) fn endpoint_slice(object: EndpointSlice) -> Option<(String, BTreeSet<
     Some((name, ports.flat_map(|port| ips.iter().map(move |ip| SocketAddr::new(*ip, port))).collect()))
 }
 
-/// An Event, if it is one of ours.
-pub(super) fn event(object: events::Event) -> Option<Told> {
+/// An Event, if it says that it is one of ours.
+pub(super) fn event(object: events::Event) -> Option<OwnEvent> {
     let record = object.metadata.annotations.as_ref()?.get(names::RECORD_ANNOTATION)?;
-    let record = serde_json::from_str(record).ok()?;
-    let ours = object.reporting_controller.as_deref() == Some(names::MANAGER);
-    let count = object.series.map_or(1, |series| series.count);
-    let name = object.metadata.name?;
-    ours.then_some(Told { name, count, record })
+    let reason: NoticeReason = object.reason?.parse().ok()?;
+    if object.reporting_controller.as_deref() != Some(names::MANAGER) || object.type_.as_deref() != Some(reason.event_type()) {
+        return None;
+    }
+    Some(OwnEvent {
+        namespace: object.metadata.namespace?,
+        name: object.metadata.name?,
+        reason,
+        regarding: object.regarding?.uid?,
+        count: object.series.map_or(1, |series| series.count),
+        record: serde_json::from_str(record).ok()?,
+    })
 }

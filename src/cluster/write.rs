@@ -2,7 +2,7 @@
 use super::{Cluster, Trouble, words};
 use guardprobe_core::judge::election::Lease;
 use guardprobe_core::model::names;
-use guardprobe_core::model::notice::{Notice, Record, Regarding, Saying};
+use guardprobe_core::model::notice::{Notice, Regarding};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
@@ -25,14 +25,6 @@ async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Tr
     }
 }
 
-/// Where the Event of a notice belongs.
-pub fn namespace_of(notice: &Notice) -> &str {
-    match &notice.regarding {
-        Regarding::Node { .. } => names::NODE_EVENTS_NAMESPACE,
-        Regarding::DaemonSet { .. } => &notice.guard.namespace,
-    }
-}
-
 fn reference(notice: &Notice) -> ObjectReference {
     let (api_version, kind, name, uid, namespace) = match &notice.regarding {
         Regarding::Node { name, uid } => ("v1", "Node", name, uid, None),
@@ -49,17 +41,13 @@ fn reference(notice: &Notice) -> ObjectReference {
     }
 }
 
-fn record(notice: &Notice) -> Record {
-    let incident = match &notice.saying {
-        Saying::Incident(incident) => Some(incident.as_ref().clone()),
-        _ => None,
-    };
-    Record { guard: notice.guard.clone(), target: notice.target.clone(), incident }
+/// What the Event of a notice carries, as JSON.
+fn record(notice: &Notice) -> String {
+    serde_json::to_string(&notice.record()).unwrap_or_default()
 }
 
 /// The Event of a notice.
 fn event(notice: &Notice, note: &str, instance: &str, now: Timestamp) -> Event {
-    let record = serde_json::to_string(&record(notice)).unwrap_or_default();
     let related = notice.related.as_ref().map(|pod| ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Pod".to_owned()),
@@ -71,13 +59,13 @@ fn event(notice: &Notice, note: &str, instance: &str, now: Timestamp) -> Event {
     Event {
         metadata: ObjectMeta {
             name: Some(notice.name.clone()),
-            namespace: Some(namespace_of(notice).to_owned()),
+            namespace: Some(notice.namespace().to_owned()),
             labels: Some([(names::MANAGER_LABEL.to_owned(), names::MANAGER.to_owned())].into()),
-            annotations: Some([(names::RECORD_ANNOTATION.to_owned(), record)].into()),
+            annotations: Some([(names::RECORD_ANNOTATION.to_owned(), record(notice))].into()),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(now)),
-        type_: Some(if notice.reason.is_warning() { "Warning" } else { "Normal" }.to_owned()),
+        type_: Some(notice.reason.event_type().to_owned()),
         reason: Some(notice.reason.as_str().to_owned()),
         action: Some(notice.reason.action().to_owned()),
         note: Some(note.to_owned()),
@@ -91,13 +79,13 @@ fn event(notice: &Notice, note: &str, instance: &str, now: Timestamp) -> Event {
 
 impl Cluster {
     fn events(&self, notice: &Notice) -> Api<Event> {
-        Api::namespaced(self.client.clone(), namespace_of(notice))
+        Api::namespaced(self.client.clone(), notice.namespace())
     }
 
-    /// Writes the Event of a notice. One of that name that is ours already is as good.
+    /// Writes the Event of a notice. One of that name with the same subject is as good.
     ///
     /// # Errors
-    /// As the API server says; [`Trouble::Conflict`] when an Event of that name is somebody else's.
+    /// As the API server says; [`Trouble::Conflict`] when an Event of that name is about something else, so that it is not ours.
     pub async fn post(&self, notice: &Notice, note: &str, instance: &str, now: Timestamp) -> Result<(), Trouble> {
         let event = event(notice, note, instance, now);
         let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
@@ -109,17 +97,17 @@ impl Cluster {
 
     async fn is_ours(&self, notice: &Notice) -> Result<(), Trouble> {
         let there = words::event(in_time(self.events(notice).get(&notice.name)).await?);
-        let same = |told: &words::Told| told.record.guard == notice.guard && told.record.target == notice.target;
-        if there.as_ref().is_some_and(same) { Ok(()) } else { Err(Trouble::Conflict) }
+        if there.is_some_and(|event| event.subject() == notice.subject()) { Ok(()) } else { Err(Trouble::Conflict) }
     }
 
-    /// Says that what an Event tells of goes on: it was seen that often by now. That also renews its time to live.
+    /// Says that what an Event tells of goes on, what is known by now, and how often it was seen. That also renews its time to live.
     ///
     /// # Errors
     /// As the API server says; [`Trouble::Missing`] when the Event is gone.
     pub async fn renew(&self, notice: &Notice, count: i32, now: Timestamp) -> Result<(), Trouble> {
         let series = EventSeries { count, last_observed_time: MicroTime(now) };
-        let patch = Patch::Merge(json!({ "series": series }));
+        let metadata = json!({ "annotations": { names::RECORD_ANNOTATION: record(notice) } });
+        let patch = Patch::Merge(json!({ "metadata": metadata, "series": series }));
         in_time(self.events(notice).patch(&notice.name, &PatchParams::default(), &patch)).await.map(drop)
     }
 

@@ -207,7 +207,8 @@ fn more(event: Event, opening: Option<&Told>) -> String {
 /// What the reporter would post, as far as a terminal has room: the rest of the note is on the page, and in `kubectl describe node`.
 fn post(line: &str) {
     let Ok(EventLine { reason, regarding, note, .. }) = serde_json::from_str(line) else { return };
-    let (word, colour) = if reason.is_warning() { ("Warning", AnsiColor::Yellow) } else { ("Normal", AnsiColor::Green) };
+    let word = reason.event_type();
+    let colour = if word == "Warning" { AnsiColor::Yellow } else { AnsiColor::Green };
     let style = Style::new().fg_color(Some(colour.into()));
     let note = note.split_once(". ").map_or(note.clone(), |(first, _)| format!("{first} …"));
     println!("{}  {regarding:<10}  Event  {style}{word} {}{style:#}  {note}", clock_time(Timestamp::now()), reason.as_str());

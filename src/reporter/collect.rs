@@ -139,6 +139,7 @@ impl Asked {
             Request::get(format!("/v1/report{query}")).header("Host", self.address.to_string()).body(Empty::<Bytes>::new());
         let request = request.map_err(|error| failed(error.to_string()))?;
         let limit = wait + names::AGENT_ANSWER_SLACK;
+        let asked = self.house.now().up;
         let (head, body) = match timeout(limit, conversation.ask(request, names::REPORT_MAX_BYTES)).await {
             Err(_) => return Err(failed(format!("no answer within {} s", limit.as_secs()))),
             Ok(answer) => answer.map_err(|error| failed(error.to_string()))?,
@@ -146,7 +147,8 @@ impl Asked {
         if head.status != StatusCode::OK {
             return Err(failed(format!("answered with status {}", head.status.as_u16())));
         }
-        Ok((self.take(&body)?, body.len()))
+        let took = self.house.now().up.saturating_sub(asked);
+        Ok((self.take(&body, took)?, body.len()))
     }
 
     /// Another process than that pod's, at an address that it had: what it says would be taken for this pod's.
@@ -157,17 +159,20 @@ impl Asked {
         }
     }
 
-    fn take(&self, body: &[u8]) -> Result<Option<String>, Contact> {
+    /// Takes in an answer that came `took` after its question.
+    fn take(&self, body: &[u8], took: Duration) -> Result<Option<String>, Contact> {
         let uid = &self.pod.uid;
         match self.pod.role {
             Role::Agent => {
-                let heard = report::agent(body).map_err(Contact::Refused)?;
+                let mut heard = report::agent(body).map_err(Contact::Refused)?;
+                heard.heading.arrived(took);
                 self.check_name(&heard.heading)?;
                 let newest = format!("{}.{}", heard.heading.boot, heard.heading.round);
                 Ok(self.house.heard(uid, heard).then_some(newest))
             }
             Role::Witness => {
-                let witnessed = report::witness(body).map_err(Contact::Refused)?;
+                let mut witnessed = report::witness(body).map_err(Contact::Refused)?;
+                witnessed.heading.arrived(took);
                 self.check_name(&witnessed.heading)?;
                 let newest = format!("{}.{}", witnessed.heading.boot, witnessed.heading.round);
                 self.house.witnessed(uid, witnessed);

@@ -10,7 +10,7 @@ pub(super) async fn follow(cluster: &Cluster, house: &House) {
     let each = namespaces.iter().map(|namespace| async move {
         let events = async {
             if namespace != names::NODE_EVENTS_NAMESPACE {
-                cluster.told(namespace, |news| house.told(namespace, news)).await;
+                cluster.own_events(namespace, |news| house.own_events(namespace, news)).await;
             }
         };
         let pods = cluster.pods(namespace, |news| house.pods(namespace, news));
@@ -18,7 +18,7 @@ pub(super) async fn follow(cluster: &Cluster, house: &House) {
         let services = cluster.services(namespace, |news| house.services(namespace, news));
         tokio::join!(events, pods, sets, services);
     });
-    let events = cluster.told(names::NODE_EVENTS_NAMESPACE, |news| house.told(names::NODE_EVENTS_NAMESPACE, news));
+    let events = cluster.own_events(names::NODE_EVENTS_NAMESPACE, |news| house.own_events(names::NODE_EVENTS_NAMESPACE, news));
     let nodes = cluster.nodes(|news| house.nodes(news));
     let endpoints = cluster.api_endpoints(|news| house.api_endpoints(news));
     tokio::join!(join_all(each), join3(events, nodes, endpoints));

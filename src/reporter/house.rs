@@ -2,8 +2,7 @@
 //! Events read. Synchronous, so that nothing in it waits.
 use super::api_part::ApiPart;
 use crate::cluster::Trouble;
-use crate::cluster::watch::{News, Told};
-use crate::cluster::write::namespace_of;
+use crate::cluster::watch::News;
 use crate::process::clock::Clock;
 use crate::process::lines;
 use crate::show::fleet::{self as shown, Page, View};
@@ -11,8 +10,9 @@ use crate::show::fleet_metrics::{self, Counts, FleetState};
 use crate::show::page::Teller;
 use guardprobe_core::judge::election::Elector;
 use guardprobe_core::judge::fleet::{self, Contact, Known, Saying};
-use guardprobe_core::judge::incidents::{Hearing, Incidents};
-use guardprobe_core::judge::notice::{self, Act, Lasting, Ledger};
+use guardprobe_core::judge::incidents::{Incidents, ReportInput};
+use guardprobe_core::judge::ledger::{Act, Ledger};
+use guardprobe_core::judge::notice::{self, Lasting};
 use guardprobe_core::judge::rate::Bucket;
 use guardprobe_core::model::cluster::{DaemonSet, GuardName, Node, Pod, Service};
 use guardprobe_core::model::fleet::{Fleet, Warned};
@@ -20,6 +20,7 @@ use guardprobe_core::model::heard::{Heard, Witnessed};
 use guardprobe_core::model::incident::{Change, Changed, FleetLine, Happening};
 use guardprobe_core::model::moment::Moment;
 use guardprobe_core::model::names;
+use guardprobe_core::model::notice::OwnEvent;
 use guardprobe_core::model::report::Role;
 use guardprobe_core::parse::reporter::Settings;
 use jiff::Timestamp;
@@ -31,8 +32,6 @@ use tokio::sync::Notify;
 
 /// How many guards and targets have a count of incidents.
 const SERIES_MAX: usize = names::GUARDS_MAX * names::TARGETS_MAX;
-/// How many Events of ours in one namespace are remembered to be there.
-const EVENTS_MAX: usize = 50_000;
 
 /// All that a reporter knows.
 #[derive(Debug)]
@@ -69,12 +68,12 @@ struct Inner {
     trouble: BTreeMap<ApiPart, Option<(Trouble, Duration)>>,
     /// How many lines may still be written about each node that had some lately.
     lines: BTreeMap<String, Bucket>,
-    /// Lines that were not written.
-    suppressed: u64,
+    /// Lines that were not written, and how many of them that was said of.
+    lines_suppressed: (u64, u64),
+    /// For how long in all this process did not run when it should have.
+    held_up: Duration,
     /// Whether an incident changed since the fleet was looked at.
     changed: bool,
-    /// The names of our Events, by namespace.
-    told: BTreeMap<String, BTreeSet<String>>,
     /// The namespaces from whose Events incidents were rebuilt.
     rebuilt: BTreeSet<String>,
     /// Whether an agent was heard.
@@ -103,13 +102,13 @@ impl House {
             counts: Counts::default(),
             fleet: Fleet::default(),
             looked: Duration::ZERO,
-            ticked: Duration::ZERO,
+            ticked: clock.now().up,
             pending,
             trouble: BTreeMap::new(),
             lines: BTreeMap::new(),
-            suppressed: 0,
+            lines_suppressed: (0, 0),
+            held_up: Duration::ZERO,
             changed: false,
-            told: BTreeMap::new(),
             rebuilt: BTreeSet::new(),
             heard: false,
             slices: BTreeMap::new(),
@@ -258,37 +257,23 @@ impl House {
         self.inner().known.endpoint_addresses().collect()
     }
 
-    /// What of our Events is there in a namespace. The first time, incidents are rebuilt from it.
-    pub(super) fn told(&self, namespace: &str, news: News<Told>) {
-        self.news_of(&ApiPart::Events(namespace.to_owned()), news, |inner, now, news| {
-            let names = inner.told.entry(namespace.to_owned()).or_default();
-            match news {
-                News::All(told) => {
-                    let there: BTreeSet<String> = told.iter().map(|told| told.name.clone()).take(EVENTS_MAX).collect();
-                    names.difference(&there).for_each(|name| inner.ledger.gone(name));
-                    *names = there;
-                    told.iter().for_each(|told| inner.ledger.seen(&told.name, told.count, now.up));
-                    if inner.rebuilt.insert(namespace.to_owned()) {
-                        inner.rebuild(told, now);
-                    }
+    /// The Events of a namespace that say they are ours. The first time, incidents are rebuilt from them.
+    pub(super) fn own_events(&self, namespace: &str, news: News<OwnEvent>) {
+        self.news_of(&ApiPart::Events(namespace.to_owned()), news, |inner, now, news| match news {
+            News::All(events) => {
+                inner.ledger.listed(namespace, &events, now.up);
+                if inner.rebuilt.insert(namespace.to_owned()) {
+                    inner.rebuild(&events, now);
                 }
-                News::Here(told) => {
-                    if let Some(incident) =
-                        told.record.incident.as_ref().filter(|incident| notice::tells_of(&told.name, incident))
-                    {
-                        inner.incidents.adopt(incident);
-                    }
-                    if names.len() < EVENTS_MAX {
-                        names.insert(told.name.clone());
-                    }
-                    inner.ledger.seen(&told.name, told.count, now.up);
-                }
-                News::Gone(told) => {
-                    names.remove(&told.name);
-                    inner.ledger.gone(&told.name);
-                }
-                News::Trouble(_) => {}
             }
+            News::Here(event) => {
+                if notice::is_named_for_its_incident(&event) && !event.reason.is_transient() {
+                    inner.incidents.adopt(&event);
+                }
+                inner.ledger.seen(&event, now.up);
+            }
+            News::Gone(event) => inner.ledger.gone(&event.name),
+            News::Trouble(_) => {}
         });
     }
 
@@ -334,8 +319,8 @@ impl House {
         let seen = inner.known.one(uid).filter(|seen| seen.gone.is_none());
         let Some(place) = seen.and_then(|seen| fleet::place_of(&inner.known, &seen.pod)) else { return false };
         let reached = inner.known.reached_on(&place.node, now.up);
-        let hearing = Hearing { place: &place, pod: uid, heard: &heard, now: now.up };
-        let changes = inner.incidents.hear(&hearing, |target| fleet::attribution(target, &reached));
+        let input = ReportInput { place: &place, pod: uid, heard: &heard, now: now.up };
+        let changes = inner.incidents.hear(&input, |target| inner.known.assess(target, &reached, now.up));
         inner.counts.reports.entry(Role::Agent.as_str()).or_default().0 += 1;
         inner.heard = true;
         heard.targets.iter_mut().for_each(|target| target.recent = Vec::new());
@@ -384,13 +369,17 @@ impl House {
         inner.ledger.next(&wanted, &inner.known, |guard| notice::judged_nodes(fleet, guard), now)
     }
 
+    /// How long the writer of Events may rest before it looks again: briefly while news wait for others of their kind.
+    pub(super) fn look_again_within(&self) -> Duration {
+        if self.inner().ledger.is_gathering() { names::GATHERING_PAUSE } else { names::SETTLE }
+    }
+
     /// It was written.
     pub(super) fn written(&self, act: &Act) {
         let now = self.now();
         let mut inner = self.inner();
         let notice = act.notice();
         *inner.counts.posted.entry(notice.reason.as_str()).or_default() += 1;
-        inner.told.entry(namespace_of(notice).to_owned()).or_default().insert(notice.name.clone());
         inner.ledger.written(act, now.up);
     }
 
@@ -402,7 +391,11 @@ impl House {
         *inner.counts.failed.entry(notice.reason.as_str()).or_default() += 1;
         match trouble {
             Trouble::Missing if matches!(act, Act::Renew { .. }) => inner.ledger.gone(&notice.name),
-            Trouble::Conflict | Trouble::Invalid(_) => inner.ledger.hopeless(&notice.name),
+            Trouble::Conflict => {
+                inner.counts.names_taken += 1;
+                inner.ledger.taken(&notice.name, now);
+            }
+            Trouble::Invalid(_) => inner.ledger.rejected(&notice.name, now),
             // A webhook may refuse one Event and no other, and a namespace may be gone: the others go on.
             Trouble::Forbidden(_) | Trouble::Missing => inner.ledger.refused(&notice.name, now),
             _ => {}
@@ -450,11 +443,18 @@ impl House {
         inner.incidents.forget(now.up, |tracked, transient| ledger.is_told(tracked, transient, now.up));
         let known = &inner.known;
         inner.incidents.forget_places(|place| known.node_uid(&place.node) != Some(&place.node_uid));
-        inner.ticked = now.up;
+        inner.note_held_up(now);
         inner.forget_trouble(now);
         inner.lines.retain(|_, lines| lines.fill(names::NODE_LINES, 1.0, now.up) < names::NODE_LINES);
-        if std::mem::take(&mut inner.suppressed) > 0 {
-            tracing::warn!("lines were not written: one node has more than {} to tell, and one a second", names::NODE_LINES);
+        let (suppressed, said) = inner.lines_suppressed;
+        if suppressed > said {
+            let count = suppressed - said;
+            tracing::warn!(
+                count,
+                "lines were not written: one node has more than {} to tell, and one a second",
+                names::NODE_LINES
+            );
+            inner.lines_suppressed.1 = suppressed;
         }
         inner.tell_warnings();
     }
@@ -464,12 +464,7 @@ impl House {
         let leader = inner.elector.leads(now.up);
         inner.changed |= !changes.is_empty();
         for change in changes {
-            if let (Happening::Opened, Changed::Incident { incident }) = (change.event, &change.what) {
-                let key = (incident.place.guard.clone(), incident.place.target.clone());
-                if inner.counts.incidents.len() < SERIES_MAX || inner.counts.incidents.contains_key(&key) {
-                    *inner.counts.incidents.entry(key).or_default() += 1;
-                }
-            }
+            inner.count(&change);
             let (schema, reporter) = (names::INCIDENT_SCHEMA.to_owned(), self.me.clone());
             let what = format!("{:?}", change.event).to_lowercase();
             let node = match &change.what {
@@ -500,6 +495,9 @@ impl House {
             ended: inner.incidents.just_ended(now.up),
             counts: &inner.counts,
             waiting: inner.ledger.waiting(),
+            events_suppressed: inner.incidents.suppressed(),
+            lines_suppressed: inner.lines_suppressed.0,
+            held_up: inner.held_up,
             leader: inner.elector.leads(now.up),
             asked: inner.asking(),
             trouble,
@@ -581,6 +579,21 @@ impl Inner {
         }
     }
 
+    /// Counts incidents that begin, and those that end by how they did.
+    fn count(&mut self, change: &Change) {
+        let Changed::Incident { incident } = &change.what else { return };
+        let key = (incident.place.guard.clone(), incident.place.target.clone());
+        if self.counts.incidents.len() >= SERIES_MAX && !self.counts.incidents.contains_key(&key) {
+            return;
+        }
+        let count = self.counts.incidents.entry(key).or_default();
+        match (change.event, incident.end) {
+            (Happening::Opened, _) => count.begun += 1,
+            (Happening::Closed, Some(end)) => *count.ended.entry(end.how).or_default() += 1,
+            _ => {}
+        }
+    }
+
     fn pod_gone(&mut self, uid: &str, now: Moment) {
         if let Some(place) = self.known.one(uid).and_then(|seen| fleet::place_of(&self.known, &seen.pod)) {
             self.incidents.pod_gone(&place, uid);
@@ -594,14 +607,16 @@ impl Inner {
         self.pending.contains(what) && !forbidden && now < names::WAIT
     }
 
-    fn rebuild(&mut self, told: Vec<Told>, now: Moment) {
-        for Told { name, record, .. } in told {
-            let incident = record.incident.filter(|incident| notice::tells_of(&name, incident));
-            let Some(incident) = incident.filter(|incident| self.known.looks_after(&incident.place.guard)) else { continue };
+    fn rebuild(&mut self, events: &[OwnEvent], now: Moment) {
+        for event in events.iter().filter(|event| notice::is_named_for_its_incident(event)) {
+            let Some(incident) = &event.record.incident else { continue };
             let node = self.known.node_uid(&incident.place.node);
             let may_be_there = self.pending.contains(&ApiPart::Nodes) || node == Some(&incident.place.node_uid);
-            if may_be_there && !(self.heard && self.incidents.adopt(&incident)) {
-                self.incidents.rebuild(incident, now.up);
+            if !may_be_there || !self.known.looks_after(&incident.place.guard) {
+                continue;
+            }
+            if event.reason.is_transient() || !(self.heard && self.incidents.adopt(event)) {
+                self.incidents.rebuild(event, now.up);
             }
         }
     }
@@ -638,8 +653,20 @@ impl Inner {
         let lines = self.lines.entry(node.to_owned()).or_default();
         lines.fill(names::NODE_LINES, 1.0, now.up);
         let may = lines.take();
-        self.suppressed += u64::from(!may);
+        self.lines_suppressed.0 += u64::from(!may);
         may
+    }
+
+    /// Says when this process did not run for a while: what it read after that may be older than it looks, by as much at most.
+    fn note_held_up(&mut self, now: Moment) {
+        let late = now.up.saturating_sub(std::mem::replace(&mut self.ticked, now.up)).saturating_sub(names::FLEET_PERIOD);
+        if late >= names::HELD_UP {
+            self.held_up += late;
+            tracing::warn!(
+                "did not run for {:.1} s: is the CPU limit too low? Reports that were read late count as older",
+                late.as_secs_f64()
+            );
+        }
     }
 
     fn pendings(&self) -> Vec<String> {

@@ -5,7 +5,7 @@ use super::post;
 use crate::cluster::watch::News;
 use crate::process::lines;
 use crate::show::notes;
-use guardprobe_core::judge::notice::Act;
+use guardprobe_core::judge::ledger::Act;
 use guardprobe_core::model::cluster::{DaemonSet, GuardName, Node, Placement, Pod};
 use guardprobe_core::model::names;
 use guardprobe_core::model::notice::{EventLine, Regarding};
@@ -46,7 +46,7 @@ pub(super) async fn stand_in(house: &House, guards: &[GuardName], agents: &[List
 }
 
 fn introduce(house: &House, guards: &[GuardName], agents: &[Listed]) {
-    house.told(names::NODE_EVENTS_NAMESPACE, News::All(Vec::new()));
+    house.own_events(names::NODE_EVENTS_NAMESPACE, News::All(Vec::new()));
     house.nobody_led_for(Duration::ZERO);
     let created = house.wall().saturating_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::UNIX_EPOCH);
     house.nodes(News::All(agents.iter().map(|agent| node(agent, created)).collect()));
@@ -65,7 +65,8 @@ fn node(agent: &Listed, created: Timestamp) -> Node {
 
 fn daemon_set(guard: &GuardName) -> DaemonSet {
     let (uid, name) = (format!("set-{guard}"), format!("guardprobe-agent-{}", guard.name));
-    DaemonSet { uid, name, guard: guard.clone(), role: Role::Agent, placement: Placement::default() }
+    let (placement, interval) = (Placement::default(), names::INTERVAL);
+    DaemonSet { uid, name, guard: guard.clone(), role: Role::Agent, placement, interval }
 }
 
 /// The agent's pod, of that DaemonSet. It is called as its node, and says so.

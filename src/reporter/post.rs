@@ -3,7 +3,7 @@ use super::api_part::ApiPart;
 use super::house::House;
 use crate::cluster::{Cluster, Trouble};
 use crate::show::notes;
-use guardprobe_core::judge::notice::Act;
+use guardprobe_core::judge::ledger::Act;
 use guardprobe_core::model::names;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -22,7 +22,7 @@ pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<(), 
             // Where there is much to look through, that is not done for each piece of news.
             sleep(names::LOOK_PAUSE.max(10 * house.now().up.saturating_sub(looked))).await;
             // What waits for its turn, or is yet to settle, comes by time alone.
-            let _ = timeout(names::SETTLE, house.news()).await;
+            let _ = timeout(house.look_again_within(), house.news()).await;
             continue;
         };
         match write(&act).await {
@@ -30,6 +30,16 @@ pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<(), 
                 house.written(&act);
                 house.works(&ApiPart::WritingEvents, None);
                 rest = BACKOFF.0;
+            }
+            // Its name is somebody else's: it gets another one at once.
+            Err(Trouble::Conflict) => {
+                let event = &act.notice().name;
+                tracing::warn!(
+                    event,
+                    "an Event of this name is not ours: the one about {} gets another name",
+                    act.notice().reason.as_str()
+                );
+                house.not_written(&act, &Trouble::Conflict);
             }
             Err(trouble) => {
                 house.not_written(&act, &trouble);
@@ -45,7 +55,7 @@ pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<(), 
 /// How long to rest after a failure.
 fn pause(trouble: &Trouble, rest: Duration) -> Duration {
     match trouble {
-        Trouble::Missing | Trouble::Conflict | Trouble::Invalid(_) | Trouble::Forbidden(_) => Duration::ZERO,
+        Trouble::Conflict | Trouble::Missing | Trouble::Invalid(_) | Trouble::Forbidden(_) => Duration::ZERO,
         Trouble::Busy(seconds) => Duration::from_secs((*seconds).into()).min(BUSY_MAX),
         Trouble::Unauthenticated(_) | Trouble::Unreachable(_) => rest,
     }

@@ -4,13 +4,14 @@ use super::metrics::{Described, bit, family, pair, set_value, unix};
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::{Attribution, Reason, Verdict};
 use guardprobe_core::model::fleet::{Coverage, Exclusion, Excuse, Fleet, Row, STATES, TargetRow, Warning};
-use guardprobe_core::model::incident::Place;
+use guardprobe_core::model::incident::{Ending, Place};
 use guardprobe_core::model::names;
 use guardprobe_core::model::notice::NoticeReason;
 use jiff::Timestamp;
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 const TARGET: &[&str] = &["guard", "target"];
 
@@ -22,7 +23,7 @@ const GAUGE: MetricType = MetricType::GAUGE;
 const COUNTER: MetricType = MetricType::COUNTER;
 
 /// Every metric of a reporter, in the order of the text.
-pub const FLEET_METRICS: [Described; 26] = [
+pub const FLEET_METRICS: [Described; 31] = [
     of(GAUGE, "guardprobe_fleet_nodes", &["guard", "state"], "Nodes by coverage: covered, uncovered, grace or excluded."),
     of(GAUGE, "guardprobe_fleet_grace_nodes", &["guard", "reason"], "Nodes in grace by what excuses them."),
     of(
@@ -83,8 +84,22 @@ pub const FLEET_METRICS: [Described; 26] = [
         "Pods, Services or nodes about which the set-up is to be looked at.",
     ),
     of(COUNTER, "guardprobe_incidents_total", TARGET, "Incidents that this process saw begin."),
+    of(
+        COUNTER,
+        "guardprobe_incidents_ended_total",
+        &["guard", "target", "how"],
+        "Incidents that this process saw end, by how: blocked, not_reachable, node_gone or target_gone.",
+    ),
     of(COUNTER, "guardprobe_events_posted_total", &["reason"], "Events written, renewals included."),
     of(COUNTER, "guardprobe_events_failed_total", &["reason"], "Attempts to write an Event that failed."),
+    of(
+        COUNTER,
+        "guardprobe_events_suppressed_total",
+        &["reason"],
+        "Events that are not written for good: of further transient openings within ten minutes, and of what was over for too long.",
+    ),
+    of(COUNTER, "guardprobe_event_names_taken_total", &[], "Events whose name somebody else's Event had: each got another name."),
+    of(COUNTER, "guardprobe_lines_suppressed_total", &[], "Lines about incidents that were not written: one node had too many."),
     of(GAUGE, "guardprobe_events_waiting", &[], "Events that wait for their turn."),
     of(GAUGE, "guardprobe_leader", &[], "1 on the replica that writes Events and the endpoints ConfigMap."),
     of(GAUGE, "guardprobe_agents_asked", &["role"], "Agents and witnesses that are being asked."),
@@ -92,6 +107,12 @@ pub const FLEET_METRICS: [Described; 26] = [
     of(COUNTER, "guardprobe_reports_total", &["role"], "Reports received."),
     of(COUNTER, "guardprobe_reports_refused_total", &["role"], "Answers that were no report that can be understood."),
     of(GAUGE, "guardprobe_api_trouble", &["what"], "1 while a list, a watch or a write fails, by what it is for."),
+    of(
+        COUNTER,
+        "guardprobe_reporter_held_up_seconds_total",
+        &[],
+        "For how long this process did not run when it should have: reports that it read late count as older.",
+    ),
     of(GAUGE, "guardprobe_endpoints", &[], "Addresses of the API that are known."),
     of(GAUGE, "guardprobe_reporter_build_info", &["version"], "Always 1; the version of the program."),
 ];
@@ -99,14 +120,25 @@ pub const FLEET_METRICS: [Described; 26] = [
 /// What a reporter has counted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
-    /// Incidents that began, by guard and target.
-    pub incidents: BTreeMap<(GuardName, String), u64>,
+    /// Incidents, by guard and target.
+    pub incidents: BTreeMap<(GuardName, String), IncidentCount>,
+    /// Events whose name was somebody else's.
+    pub names_taken: u64,
     /// Events written, by reason.
     pub posted: BTreeMap<&'static str, u64>,
     /// Events that could not be written, by reason.
     pub failed: BTreeMap<&'static str, u64>,
     /// Reports received and refused, by role.
     pub reports: BTreeMap<&'static str, (u64, u64)>,
+}
+
+/// How many incidents of a guard and target began and ended.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IncidentCount {
+    /// Those that began.
+    pub begun: u64,
+    /// Those that ended, by how.
+    pub ended: BTreeMap<Ending, u64>,
 }
 
 /// What the metrics of a reporter are made of.
@@ -122,6 +154,12 @@ pub struct FleetState<'a> {
     pub counts: &'a Counts,
     /// Events that wait.
     pub waiting: usize,
+    /// Events that are not written for good, by reason.
+    pub events_suppressed: &'a BTreeMap<NoticeReason, u64>,
+    /// Lines that were not written.
+    pub lines_suppressed: u64,
+    /// For how long in all this process did not run.
+    pub held_up: Duration,
     /// Whether this replica writes.
     pub leader: bool,
     /// Agents and witnesses that are asked and that answer, by role.
@@ -146,7 +184,12 @@ pub fn page(state: &FleetState<'_>) -> String {
         sheet.set("guardprobe_fleet_breach_end_time_seconds", &labels, unix(Some(*at)));
     }
     for (guard, target, count) in incidents(state) {
-        sheet.set("guardprobe_incidents_total", &[&guard.to_string(), target], count as f64);
+        let guard = guard.to_string();
+        sheet.set("guardprobe_incidents_total", &[&guard, target], count.begun as f64);
+        for how in Ending::ALL {
+            let ended = count.ended.get(&how).copied().unwrap_or(0);
+            sheet.set("guardprobe_incidents_ended_total", &[&guard, target, how.as_str()], ended as f64);
+        }
     }
     sheet.of_the_process(state);
     sheet.write()
@@ -223,10 +266,16 @@ impl Sheet {
 
     fn of_the_process(&mut self, state: &FleetState<'_>) {
         let counted = |counts: &BTreeMap<&'static str, u64>, reason: &str| counts.get(reason).copied().unwrap_or(0) as f64;
-        for reason in NoticeReason::ALL.map(NoticeReason::as_str) {
-            self.set("guardprobe_events_posted_total", &[reason], counted(&state.counts.posted, reason));
-            self.set("guardprobe_events_failed_total", &[reason], counted(&state.counts.failed, reason));
+        for reason in NoticeReason::ALL {
+            let word = reason.as_str();
+            self.set("guardprobe_events_posted_total", &[word], counted(&state.counts.posted, word));
+            self.set("guardprobe_events_failed_total", &[word], counted(&state.counts.failed, word));
+            let suppressed = state.events_suppressed.get(&reason).copied().unwrap_or(0);
+            self.set("guardprobe_events_suppressed_total", &[word], suppressed as f64);
         }
+        self.set("guardprobe_event_names_taken_total", &[], state.counts.names_taken as f64);
+        self.set("guardprobe_lines_suppressed_total", &[], state.lines_suppressed as f64);
+        self.set("guardprobe_reporter_held_up_seconds_total", &[], state.held_up.as_secs_f64());
         self.set("guardprobe_events_waiting", &[], state.waiting as f64);
         self.set("guardprobe_leader", &[], bit(state.leader));
         for (role, (asked, answering)) in &state.asked {
@@ -261,13 +310,13 @@ impl Sheet {
 
 /// The count of incidents of each target that is known now or was counted before: a series that begins with its first incident would hide
 /// that one from `increase()`.
-fn incidents<'s>(state: &FleetState<'s>) -> impl Iterator<Item = (&'s GuardName, &'s str, u64)> {
-    let mut all: BTreeMap<(&GuardName, &str), u64> = BTreeMap::new();
+fn incidents<'s>(state: &FleetState<'s>) -> impl Iterator<Item = (&'s GuardName, &'s str, IncidentCount)> {
+    let mut all: BTreeMap<(&GuardName, &str), IncidentCount> = BTreeMap::new();
     for guard in &state.guards {
         let rows: Vec<&Row> = state.fleet.rows.iter().filter(|row| row.guard == **guard).collect();
-        all.extend(names_of_targets(&rows).into_iter().map(|target| ((*guard, target), 0)));
+        all.extend(names_of_targets(&rows).into_iter().map(|target| ((*guard, target), IncidentCount::default())));
     }
-    all.extend(state.counts.incidents.iter().map(|((guard, target), count)| ((guard, target.as_str()), *count)));
+    all.extend(state.counts.incidents.iter().map(|((guard, target), count)| ((guard, target.as_str()), count.clone())));
     all.into_iter().map(|((guard, target), count)| (guard, target, count))
 }
 

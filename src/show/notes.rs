@@ -2,9 +2,8 @@
 use super::text::time;
 use super::words;
 use guardprobe_core::model::address::Family;
-use guardprobe_core::model::finding::Attribution;
 use guardprobe_core::model::fleet::Gap;
-use guardprobe_core::model::incident::{Door, End, Incident};
+use guardprobe_core::model::incident::{Door, End, Ending, Incident};
 use guardprobe_core::model::names;
 use guardprobe_core::model::notice::{Notice, NoticeReason, Saying};
 use jiff::Timestamp;
@@ -67,9 +66,11 @@ fn door(door: &Door) -> String {
 
 fn blocked(notice: &Notice, incident: &Incident) -> String {
     let Some(end) = incident.end else { return breached(notice, incident) };
-    let again = match end.attribution {
-        Some(Attribution::Weak) | None => "is no longer reachable, not proved blocked,",
-        _ => "is blocked again",
+    let again = match end.how {
+        Ending::Blocked => "is blocked again",
+        Ending::NotReachable => "is no longer reachable, not proved blocked,",
+        Ending::NodeGone => "can no longer be reached: the node is gone. This ends the breach",
+        Ending::TargetGone => "is no longer probed: the configuration of the agents does not name it. This ends the breach",
     };
     let reopened = match incident.reopened {
         0 => String::new(),
@@ -77,14 +78,22 @@ fn blocked(notice: &Notice, incident: &Incident) -> String {
         times => format!(" It was shut {times} times in between."),
     };
     let span = format!("open for {}, from {} to {}", lasted(incident.started, &end), time(incident.started), time(end.at));
-    let proof = end.attribution.map(|proof| format!(" Proof: {}. {}", proof.as_str(), words::attribution(proof).means));
+    let proof = match (end.how, end.attribution) {
+        (_, Some(proof)) => format!(" Proof: {}. {}", proof.as_str(), words::attribution(proof).means),
+        (Ending::NotReachable, None) => {
+            " Nothing proves that the guard blocks it: a closed port, or a host that rejects by itself, looks \
+                                         the same. The node's page and guardprobe verify name the reason."
+                .to_owned()
+        }
+        (_, None) => String::new(),
+    };
     format!(
         "{} {again} for the pods of guard {} on this node. It was {span}, as far as layer {}: {}.{reopened}{}",
         notice.target,
         notice.guard,
         incident.layer.as_str(),
         incident.evidence.as_str(),
-        proof.unwrap_or_default()
+        proof
     )
 }
 
@@ -126,6 +135,7 @@ fn many(
     let what = match notice.reason {
         NoticeReason::EgressBreached => "are open",
         NoticeReason::EgressBlocked => "are blocked again",
+        NoticeReason::EgressNotReachable => "are no longer reachable, not proved blocked",
         NoticeReason::EgressUnproven => "have proved nothing for long",
         NoticeReason::EgressOpenedBriefly => "let a connection through",
         NoticeReason::ProberUncovered => "are not covered",
@@ -150,8 +160,8 @@ fn many(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guardprobe_core::model::finding::Doubt;
-    use guardprobe_core::model::incident::{Ending, Place};
+    use guardprobe_core::model::finding::{Attribution, Doubt};
+    use guardprobe_core::model::incident::Place;
     use guardprobe_core::model::notice::Regarding;
     use guardprobe_core::model::observation::{Evidence, Layer, Source};
     use std::time::Duration;
@@ -174,7 +184,10 @@ mod tests {
             doors: vec![door("169.254.169.254:80"), door("[fd00:ec2::254]:80")],
             openings: 1,
             reopened: 0,
-            end: end.map(|(text, attribution)| End { at: at(text), how: Ending::Blocked, attribution }),
+            end: end.map(|(text, attribution)| {
+                let how = if attribution.is_some() { Ending::Blocked } else { Ending::NotReachable };
+                End { at: at(text), how, attribution }
+            }),
         })
     }
 
@@ -190,6 +203,10 @@ mod tests {
             saying,
             lasts: true,
             not_before: Duration::ZERO,
+            openings: Vec::new(),
+            closed: Vec::new(),
+            count: None,
+            follows: false,
         })
     }
 
@@ -216,12 +233,29 @@ mod tests {
                 ("2026-03-01T12:00:42Z", Some(Attribution::Witnessed)),
                 "It was open for 41s, from 2026-03-01T12:00:00Z to 2026-03-01T12:00:42Z, as far as layer http: token_issued. Proof: witnessed.",
             ),
-            (("2026-03-01T12:10:01Z", Some(Attribution::Weak)), "imds is no longer reachable, not proved blocked, for"),
+            (
+                ("2026-03-01T12:10:01Z", None),
+                "imds is no longer reachable, not proved blocked, for the pods of guard default/deny on this node.",
+            ),
+            (("2026-03-01T12:10:01Z", None), "http: token_issued. Nothing proves that the guard blocks it: a closed port,"),
+            (("2026-03-01T12:10:01Z", Some(Attribution::Weak)), "imds is blocked again for"),
             (("2026-03-01T12:10:01Z", None), "open for 10m 0s"),
             (("2026-03-02T14:11:00Z", None), "open for 26h 10m"),
         ] {
             let said = say(NoticeReason::EgressBlocked, Saying::Incident(incident(Some(end))));
             assert!(said.contains(expected), "{said}");
+        }
+        for (how, expected) in [
+            (Ending::NodeGone, "imds can no longer be reached: the node is gone. This ends the breach for the pods of guard"),
+            (
+                Ending::TargetGone,
+                "imds is no longer probed: the configuration of the agents does not name it. This ends the breach for",
+            ),
+        ] {
+            let mut gone = incident(Some(("2026-03-01T12:10:01Z", None)));
+            gone.end.as_mut().unwrap().how = how;
+            let said = say(NoticeReason::EgressNotReachable, Saying::Incident(gone));
+            assert!(said.contains(expected) && said.ends_with("http: token_issued."), "{said}");
         }
     }
 

@@ -120,7 +120,7 @@ fn the_line_of_a_transition_has_these_keys_and_no_others() {
     assert_eq!(keys(opening("opened")), open);
     assert_eq!(
         keys(opening("closed")),
-        ["addresses", "ended", "evidence", "id", "last_connected", "layer", "started", "transient"]
+        ["addresses", "attribution", "ended", "evidence", "id", "last_connected", "layer", "started", "transient"]
     );
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Cluster {
     extra: Vec<String>,
     /// More controllers than those that every test needs.
     controllers: &'static str,
+    /// The namespaces of the guards: nodes belong to them in turn.
+    namespaces: Vec<String>,
 }
 
 /// A program, or a file, that `tests/tools/build` keeps.
@@ -87,13 +89,23 @@ impl Cluster {
 
     /// With more arguments of the API server; `prepare` writes the files that they name, and `FOLDER` in them is where.
     pub(crate) fn with(extra: &[&str], prepare: impl FnOnce(&Path)) -> Self {
-        let cluster = Cluster::build(extra, "", prepare);
-        let namespace = guard_namespace();
-        if namespace != "default" {
-            cluster.kubectl(&["create", "namespace", &namespace]);
+        Cluster::build(extra, "", prepare).with_guards_in(&[&guard_namespace()])
+    }
+
+    /// With a guard in `default` and one in another namespace, whose nodes take turns.
+    pub(crate) fn with_two_guards() -> Self {
+        Cluster::build(&[], "", |_| {}).with_guards_in(&["guarded", "default"])
+    }
+
+    fn with_guards_in(mut self, namespaces: &[&str]) -> Self {
+        self.namespaces = namespaces.iter().map(|namespace| (*namespace).to_owned()).collect();
+        for namespace in namespaces {
+            if *namespace != "default" {
+                self.kubectl(&["create", "namespace", namespace]);
+            }
+            self.apply(&reporter_permissions_in(namespace));
         }
-        cluster.apply(&reporter_permissions());
-        cluster
+        self
     }
 
     /// With nothing of ours in it, and with the controllers that make pods of DaemonSets and Deployments.
@@ -118,7 +130,8 @@ impl Cluster {
         let place = folder.to_str().unwrap();
         let extra = extra.iter().map(|argument| argument.replace("FOLDER", place)).collect();
         prepare(&folder);
-        let cluster = Cluster { name, folder, ca: Ca::new(), api: Mutex::new(Vec::new()), extra, controllers };
+        let namespaces = vec![guard_namespace()];
+        let cluster = Cluster { name, folder, ca: Ca::new(), api: Mutex::new(Vec::new()), extra, controllers, namespaces };
         cluster.network();
         cluster.credentials();
         cluster.start_store();
@@ -404,12 +417,16 @@ impl Cluster {
         node
     }
 
-    /// The DaemonSet of the guard's agents; made once.
+    /// The DaemonSet of the first guard's agents; made once.
     pub(crate) fn daemon_set(&self, name: &str, role: &str) -> String {
+        self.daemon_set_in(&self.namespaces[0], name, role)
+    }
+
+    fn daemon_set_in(&self, namespace: &str, name: &str, role: &str) -> String {
         let labels = json!({"guardprobe.dev/guard": "deny", "guardprobe.dev/role": role, "set": name});
         let set = json!({
             "apiVersion": "apps/v1", "kind": "DaemonSet",
-            "metadata": {"name": name, "namespace": guard_namespace(), "labels": labels},
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
             "spec": {
                 "selector": {"matchLabels": {"set": name}},
                 "template": {
@@ -420,7 +437,7 @@ impl Cluster {
             }
         });
         self.apply(&set.to_string());
-        self.kubectl(&["get", "daemonset", "-n", &guard_namespace(), name, "-o", "jsonpath={.metadata.uid}"])
+        self.kubectl(&["get", "daemonset", "-n", namespace, name, "-o", "jsonpath={.metadata.uid}"])
     }
 
     /// Makes a node, and a pod on it that says it is an agent; `pod` may change it.
@@ -432,7 +449,8 @@ impl Cluster {
         let (node, pod) = (node.to_owned(), pod.clone());
         self.client(move |client| async move {
             let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
-            let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, &guard_namespace());
+            let namespace = pod["metadata"]["namespace"].as_str().unwrap();
+            let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, namespace);
             let params = kube::api::PostParams::default();
             if nodes.get_opt(&node).await.unwrap().is_none() {
                 nodes.create(&params, &serde_json::from_value(object).unwrap()).await.unwrap();
@@ -467,7 +485,7 @@ impl Cluster {
             let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, &guard_namespace());
             let make = |nth: usize| {
                 let (pods, name, ip) = (pods.clone(), format!("agent-{nth:04}"), simulated::address(nth).to_string());
-                let mut pod = pod_object(&format!("bare-{nth:04}"), &name, "agent", &set);
+                let mut pod = pod_object(&guard_namespace(), &format!("bare-{nth:04}"), &name, "agent", &set);
                 pod["status"] = Value::Null;
                 async move {
                     pods.create(&kube::api::PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
@@ -521,7 +539,9 @@ impl Cluster {
         command.args(["netns", "exec", &self.hub()]).args(program);
         command.args([env!("CARGO_BIN_EXE_guardprobe"), "reporter"]);
         if !args.contains(&"-c") {
-            command.args(["--guard", &GUARD.to_string()]);
+            for namespace in &self.namespaces {
+                command.args(["--guard", &format!("{namespace}/deny")]);
+            }
         }
         command.args(args);
         Process::start(&mut command)
@@ -611,6 +631,11 @@ impl Drop for Cluster {
 
 /// The reporter's ServiceAccount and permissions, out of the manifests that are shipped.
 pub(crate) fn reporter_permissions() -> String {
+    reporter_permissions_in(&guard_namespace())
+}
+
+/// The same for a guard in that namespace.
+fn reporter_permissions_in(namespace: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/guardprobe.yaml");
     let kinds = ["ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
     let text = fs::read_to_string(path).unwrap();
@@ -618,7 +643,7 @@ pub(crate) fn reporter_permissions() -> String {
     // The manifests have their guard in default.
     let of_guards = |document: &&str| document.contains("\n  name: guardprobe-reporter-guards\n");
     let moved = |document: &str| match of_guards(&document) {
-        true => document.replace("\n  namespace: default\n", &format!("\n  namespace: {}\n", guard_namespace())),
+        true => document.replace("\n  namespace: default\n", &format!("\n  namespace: {namespace}\n")),
         false => document.to_owned(),
     };
     text.split("\n---\n").filter(is_access).map(moved).collect::<Vec<_>>().join("\n---\n")
@@ -694,15 +719,20 @@ impl Node<'_> {
         self.guard();
     }
 
+    /// The namespace of its guard.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.cluster.namespaces[usize::from(self.nth) % self.cluster.namespaces.len()]
+    }
+
     fn objects(&self) {
-        let set = self.cluster.daemon_set("agents", "agent");
+        let set = self.cluster.daemon_set_in(self.namespace(), "agents", "agent");
         let pod = self.pod_object(&format!("agent-{}", self.nth), "agent", &set);
         self.cluster.objects(&self.name(), &pod);
     }
 
     /// A pod of that DaemonSet on this node.
     pub(crate) fn pod_object(&self, name: &str, role: &str, set: &str) -> Value {
-        let mut pod = pod_object(&self.name(), name, role, set);
+        let mut pod = pod_object(self.namespace(), &self.name(), name, role, set);
         pod["status"] = json!({"podIP": self.ip().to_string()});
         pod
     }
@@ -719,7 +749,7 @@ impl Node<'_> {
 
     /// The agent of this node, with IMDS as its target, as quick as can be.
     pub(crate) fn agent(&self) -> Process {
-        self.agent_with(&format!("guard: {GUARD}\n{QUICK}targets: [{{name: imds, kind: imds}}]\n"), &[])
+        self.agent_with(&format!("guard: {}/deny\n{QUICK}targets: [{{name: imds, kind: imds}}]\n", self.namespace()), &[])
     }
 
     /// The same with a configuration of its own, and more arguments.
@@ -740,12 +770,12 @@ impl Node<'_> {
     }
 }
 
-fn pod_object(node: &str, name: &str, role: &str, set: &str) -> Value {
+fn pod_object(namespace: &str, node: &str, name: &str, role: &str, set: &str) -> Value {
     let owner = if role == "agent" { "agents" } else { "witnesses" };
     let owner = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": owner, "uid": set, "controller": true});
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "namespace": guard_namespace(), "ownerReferences": [owner],
+        "metadata": {"name": name, "namespace": namespace, "ownerReferences": [owner],
                      "labels": {"guardprobe.dev/guard": "deny", "guardprobe.dev/role": role, "set": owner["name"]}},
         "spec": {"nodeName": node, "automountServiceAccountToken": false, "tolerations": [{"operator": "Exists"}],
                  "containers": [{"name": "agent", "image": "x", "ports": [{"name": "metrics", "containerPort": 9797}]}]},

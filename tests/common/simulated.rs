@@ -22,8 +22,10 @@ use tokio::time::timeout;
 pub(crate) struct Scene {
     /// The number of the newest report.
     round: u64,
-    /// How many of the agents, from the first on, are breached, and since when.
-    breached: (usize, Timestamp),
+    /// How many of the agents, from the first on, are breached, since when, and in which round that began.
+    breached: (usize, Timestamp, u64),
+    /// The same of those that are over, each with its end.
+    over: Vec<(usize, Timestamp, u64, Timestamp)>,
     /// One that is breached besides, and how often that has changed.
     single: (Option<usize>, u64),
     /// How many of them, from the last on, are gone: their connections end, and new ones get no answer.
@@ -54,7 +56,14 @@ impl Simulated {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
         ip(&["-n", namespace, "route", "add", "local", "10.92.0.0/16", "dev", "lo"]);
-        let scene = watch::Sender::new(Scene { round: 1, breached: (0, Timestamp::now()), single: (None, 0), gone: 0, count });
+        let scene = watch::Sender::new(Scene {
+            round: 1,
+            breached: (0, Timestamp::now(), 1),
+            over: Vec::new(),
+            single: (None, 0),
+            gone: 0,
+            count,
+        });
         let (seen, (ready, is_ready)) = (scene.subscribe(), std::sync::mpsc::channel());
         let namespace = namespace.to_owned();
         std::thread::spawn(move || {
@@ -78,8 +87,11 @@ impl Simulated {
     pub(crate) fn breach(&self, count: usize) -> Timestamp {
         let now = Timestamp::now();
         self.scene.send_modify(|scene| {
-            scene.breached = (count, now);
             scene.round += 1;
+            let (before, since, round) = std::mem::replace(&mut scene.breached, (count, now, scene.round));
+            if before > 0 {
+                scene.over.push((before, since, round, now));
+            }
         });
         now
     }
@@ -87,7 +99,7 @@ impl Simulated {
     /// One of them is breached from now on, and no other.
     pub(crate) fn breach_one(&self, nth: usize) {
         self.scene.send_modify(|scene| {
-            scene.breached = (0, Timestamp::now());
+            scene.breached = (0, Timestamp::now(), scene.round);
             scene.single = (Some(nth), scene.single.1 + 1);
         });
     }
@@ -147,7 +159,7 @@ impl Scene {
 
 /// A report of two targets, as long as a real one of them.
 fn report(scene: &Scene, nth: usize) -> Value {
-    let (count, since) = scene.breached;
+    let (count, since, began) = scene.breached;
     let breached = nth < count || scene.single.0 == Some(nth);
     let now = Timestamp::now();
     let boot = format!("{nth:016x}");
@@ -157,16 +169,26 @@ fn report(scene: &Scene, nth: usize) -> Value {
         json!({"address": address, "family": "ipv4", "source": "literal", "outcome": outcome, "layer": layer, "latency_seconds": 2.5,
                "detail": "silence for 2.5 s", "attribution": if breached { Value::Null } else { json!("silence") }})
     };
+    let opening = |id: u64, since: Timestamp, last: Timestamp, addresses: &[&str]| {
+        json!({"id": format!("{boot}.{id}"), "started": since, "last_connected": last, "layer": "http", "evidence": "token_issued",
+               "addresses": addresses})
+    };
     let target = |name: &str, kind: &str, addresses: &[&str], breached: bool| {
         let (verdict, reason) = if breached { ("breached", "token_issued") } else { ("blocked", "silence") };
-        let opening = breached.then(|| {
-            json!({"id": format!("{boot}.{}", scene.round_of(nth)), "started": since, "last_connected": now, "layer": "http",
-                   "evidence": "token_issued", "addresses": addresses})
-        });
+        let id = if scene.single.0 == Some(nth) { scene.round_of(nth) } else { began };
+        let open = breached.then(|| opening(id, since, now, addresses));
+        let was_open = scene.over.iter().rev().filter(|(count, ..)| nth < *count && name == "imds");
+        let recent: Vec<Value> = was_open
+            .map(|(_, since, id, ended)| {
+                let mut closed = opening(*id, *since, *since, addresses);
+                (closed["ended"], closed["transient"], closed["attribution"]) = (json!(ended), json!(false), json!("silence"));
+                closed
+            })
+            .collect();
         let observations: Vec<Value> = addresses.iter().map(|address| observation(address)).collect();
         json!({"name": name, "kind": kind, "verdict": verdict, "finding": verdict, "reason": reason, "rule": 7,
                "why": "no address connected, while a firm must-reach control of each family answered", "since": since,
-               "opening": opening, "recent": [], "startup_exposure_seconds": 0.0, "observations": observations})
+               "opening": open, "recent": recent, "startup_exposure_seconds": 0.0, "observations": observations})
     };
     let dns = json!({"address": "10.96.0.10:53", "family": "ipv4", "source": "literal", "outcome": "connected", "layer": "tcp",
                      "latency_seconds": 0.001, "detail": "DNS answer over TCP: No Error", "evidence": "answered",

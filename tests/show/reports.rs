@@ -51,6 +51,7 @@ fn report(targets: Vec<TargetReport>, controls: Vec<ControlReport>) -> Report {
         finished: at("2026-11-24T00:13:25.640Z"),
         age_seconds: 0.0,
         interval_seconds: 15.0,
+        waited_seconds: None,
     };
     Report {
         head,
@@ -213,7 +214,7 @@ fn closing() -> Report {
     imds.startup_exposure_seconds = 1.2;
     let old =
         Opening { id: "5c0ffee5.0".into(), started: at("2026-11-23T21:40:00Z"), ..opening(Evidence::Connected, Layer::Tcp) };
-    imds.recent = vec![ClosedOpening { opening: old, ended: at("2026-11-23T21:40:01Z"), transient: true }];
+    imds.recent = vec![ClosedOpening { opening: old, ended: at("2026-11-23T21:40:01Z"), attribution: None, transient: true }];
     report(vec![imds, blocked_api()], vec![dns()])
 }
 

@@ -3,7 +3,7 @@
 //! [`Known`] is fed by streams and asked at any time; [`fleet`] is a pure function of it. Nothing here compares the clocks of two machines:
 //! how old a report is says its own age and how long ago it was received; how long a node has been so says this process' own clock. Only
 //! whether a node is new is read from its time of creation, and that excuses it for no longer than this process has known it.
-use super::incidents::Incidents;
+use super::incidents::{Assessment, Incidents};
 use super::placement;
 use super::warnings;
 use crate::model::cluster::{DaemonSet, Guard, GuardName, Node, Pod, Service};
@@ -111,10 +111,11 @@ impl Newest {
 }
 
 impl PodSeen {
-    /// What it said, when it is an agent and that is fresh.
-    fn fresh(&self, rules: &Rules, now: Duration) -> Option<&Heard> {
+    /// What it said, when it is an agent and that is fresh. A pod that is gone has no interval any more.
+    fn fresh(&self, known: &Known, now: Duration) -> Option<&Heard> {
         let newest = self.newest.as_ref()?;
-        let stale = rules.stale.max(newest.heading().interval * names::STALE_INTERVALS);
+        let interval = if self.gone.is_some() { None } else { known.interval_of(&self.pod.guard) };
+        let stale = stale_after(&known.rules, newest.heading().interval, interval);
         match &newest.said {
             Saying::Agent(heard) if newest.age(now) <= stale => Some(heard),
             _ => None,
@@ -133,6 +134,12 @@ impl PodSeen {
     fn reference(&self) -> PodRef {
         PodRef { namespace: self.pod.namespace.clone(), name: self.pod.name.clone(), uid: self.pod.uid.clone() }
     }
+}
+
+/// Returns after how long a report is stale: an agent may take as long as it says, but no longer than its guard is configured for.
+fn stale_after(rules: &Rules, claimed: Duration, configured: Option<Duration>) -> Duration {
+    let interval = configured.map_or(Duration::ZERO, |configured| claimed.min(configured));
+    rules.stale.max(interval * names::STALE_INTERVALS)
 }
 
 impl Known {
@@ -228,6 +235,36 @@ impl Known {
         controller.is_some_and(|set| set.guard == pod.guard && set.role == pod.role && self.looks_after(&set.guard))
     }
 
+    /// The interval that the agents of a guard are configured for; `None` while no DaemonSet of it is there.
+    fn interval_of(&self, guard: &GuardName) -> Option<Duration> {
+        self.daemon_sets_of(guard, Role::Agent).map(|set| set.interval).max()
+    }
+
+    /// How well it is proved that a target of a report is blocked, with what the witnesses of its node reached.
+    pub fn assess(&self, target: &HeardTarget, reached: &BTreeSet<SocketAddr>, now: Duration) -> Assessment {
+        let missing = self.missing(target, now);
+        let proof = target.proof.unwrap_or(self.proof);
+        let (verdict, _) = judge(target, reached, &missing, proof);
+        Assessment {
+            blocked: attribution(target, reached).filter(|_| verdict == Verdict::Blocked),
+            least: missing.is_empty().then_some(proof),
+        }
+    }
+
+    /// The addresses of the API that we have known for long, and that this target does not try. One whose configuration names the
+    /// addresses is to try just those.
+    fn missing(&self, target: &HeardTarget, now: Duration) -> Vec<SocketAddr> {
+        if target.kind != Kind::KubeApi || target.addresses_given || is_starting(target) {
+            return Vec::new();
+        }
+        let tried = |address: &SocketAddr| {
+            target.skipped.contains(address) || target.addresses.iter().any(|tried| tried.address == *address)
+        };
+        let long_known = |since: &Duration| now.saturating_sub(*since) >= names::ADDRESSES_MISSING;
+        let known = self.endpoints.iter().filter(|(_, since)| long_known(since)).map(|(address, _)| *address);
+        known.filter(|address| !tried(address)).collect()
+    }
+
     /// True for a guard of this reporter.
     pub fn looks_after(&self, guard: &GuardName) -> bool {
         self.guards.iter().any(|known| known.name == *guard)
@@ -309,7 +346,9 @@ impl Known {
 
     /// Lets go of pods that are gone and whose last word is stale, and notes since when what is so has been so.
     pub fn tick(&mut self, now: Duration) {
-        self.pods.retain(|_, seen| seen.gone.is_none() || seen.fresh(&self.rules, now).is_some());
+        let is_over = |seen: &&PodSeen| seen.gone.is_some() && seen.fresh(self, now).is_none();
+        let over: Vec<String> = self.pods.values().filter(is_over).map(|seen| seen.pod.uid.clone()).collect();
+        over.iter().for_each(|uid| drop(self.pods.remove(uid)));
         let pods = &self.pods;
         self.witnesses.values_mut().for_each(|uids| uids.retain(|uid| pods.contains_key(uid)));
         self.witnesses.retain(|_, uids| !uids.is_empty());
@@ -375,8 +414,7 @@ struct Around<'a> {
 
 impl Around<'_> {
     fn row(&self, pods: &[&PodSeen]) -> Row {
-        let fresh: Vec<&PodSeen> =
-            pods.iter().copied().filter(|seen| seen.fresh(&self.known.rules, self.now.up).is_some()).collect();
+        let fresh: Vec<&PodSeen> = pods.iter().copied().filter(|seen| seen.fresh(self.known, self.now.up).is_some()).collect();
         let targets = self.targets(&fresh);
         let speaker = self.speaker(&fresh).or_else(|| pods.iter().copied().max_by_key(|seen| (seen.gone.is_none(), seen.first)));
         let newest = speaker.and_then(|seen| seen.newest.as_ref());
@@ -402,7 +440,7 @@ impl Around<'_> {
     /// The pod that is shown for the node: the one with the worst news, else the newest.
     fn speaker<'p>(&self, fresh: &[&'p PodSeen]) -> Option<&'p PodSeen> {
         let worst = |seen: &PodSeen| {
-            let verdicts = seen.fresh(&self.known.rules, self.now.up).into_iter().flat_map(|heard| &heard.targets);
+            let verdicts = seen.fresh(self.known, self.now.up).into_iter().flat_map(|heard| &heard.targets);
             verdicts.filter(|target| !is_starting(target)).map(|target| target.verdict).max()
         };
         fresh.iter().copied().max_by_key(|seen| (worst(seen), seen.gone.is_none(), seen.first))
@@ -429,7 +467,7 @@ impl Around<'_> {
         let since_received =
             |seen: &PodSeen| seen.newest.as_ref().map_or(Duration::ZERO, |newest| self.now.up.saturating_sub(newest.received));
         let heard: Vec<(&Heard, Duration)> =
-            fresh.iter().filter_map(|seen| Some((seen.fresh(&self.known.rules, self.now.up)?, since_received(seen)))).collect();
+            fresh.iter().filter_map(|seen| Some((seen.fresh(self.known, self.now.up)?, since_received(seen)))).collect();
         let all = || heard.iter().flat_map(|(heard, since)| heard.targets.iter().map(move |target| (target, *since)));
         for (target, since_received) in all() {
             let others = all().map(|(other, _)| other).filter(|other| other.name == target.name);
@@ -453,7 +491,7 @@ impl Around<'_> {
     }
 
     fn target(&self, target: &HeardTarget, since_received: Duration) -> TargetRow {
-        let missing = self.missing(target);
+        let missing = self.known.missing(target, self.now.up);
         let proof = target.proof.unwrap_or(self.known.proof);
         let held = held_proof(target, since_received);
         let alone = judge(target, self.reached, &missing, proof);
@@ -470,20 +508,6 @@ impl Around<'_> {
             incident: None,
             missing_addresses: missing,
         }
-    }
-
-    /// The addresses of the API that we have known for long, and that this target does not try. One whose configuration names the
-    /// addresses is to try just those.
-    fn missing(&self, target: &HeardTarget) -> Vec<SocketAddr> {
-        if target.kind != Kind::KubeApi || target.addresses_given || is_starting(target) {
-            return Vec::new();
-        }
-        let tried = |address: &SocketAddr| {
-            target.skipped.contains(address) || target.addresses.iter().any(|tried| tried.address == *address)
-        };
-        let long_known = |since: &Duration| self.now.up.saturating_sub(*since) >= names::ADDRESSES_MISSING;
-        let known = self.known.endpoints.iter().filter(|(_, since)| long_known(since)).map(|(address, _)| *address);
-        known.filter(|address| !tried(address)).collect()
     }
 }
 

@@ -41,6 +41,7 @@ fn tried(seen: &Observation) -> Tried {
         alone: seen.attribution.filter(|_| shut && !refused).map(|attribution| attribution.min(Attribution::Rejected)),
         refused,
         endpoints_tried: seen.endpoints_tried && shut,
+        not_reached: seen.not_reached,
     }
 }
 

@@ -3,25 +3,26 @@
 //! | rule | when | then |
 //! | --- | --- | --- |
 //! | open | a round finds a breach | an opening begins at the first connection; a sentinel's connection just before is the first |
-//! | close | two rounds in a row that are blocked, or only lack proof, tried what had connected | it ended when the first of them began |
-//! | restart | a round is inconclusive for another reason, or a sentinel connects | those rounds are counted anew |
+//! | close | two rounds in a row tried what had connected and did not reach it ([`closing`]) | it ended when the first of them began |
+//! | restart | rules 1 to 4 decide a round, or a sentinel connects | those rounds are counted again |
 //! | transient | a sentinel connects, and its own round connects nowhere | an opening on record, but no breach |
 //! | starting | the startup window is open | connections are startup exposure; what is open at its end began with the process |
 //! | held proof | a round that looks blocked proves too little | `blocked` stands while its last proof is younger than a minute |
 //! | ending | the process was asked to end | connections are end exposure; an opening that was open stays so |
 //!
 //! Time comes in as [`Moment`]s; nothing here reads a clock, and nothing depends on the wall clock going forward.
+use super::closing::{self, Effect, ListedAddress, Streak};
 use super::earned::Earned;
 use super::finding::{self, Judged};
 use crate::model::finding::{Attribution, Doubt, Finding, Reason, Verdict};
 use crate::model::moment::Moment;
 use crate::model::names;
-use crate::model::observation::{Evidence, Layer, Observation};
+use crate::model::observation::{Evidence, Layer, NotReached, Observation};
 use crate::model::report::{ClosedOpening, HeldProof, Opening};
 use crate::model::round::TargetRound;
 use crate::model::transition::{Event, Told, Transition};
 use jiff::Timestamp;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct History {
     /// The proof on which `blocked` stands while the newest round proves less.
     held_proof: Option<HeldProof>,
     open: Option<Open>,
+    /// The rounds in a row that did not reach an address, of each address of the newest round.
+    streaks: BTreeMap<SocketAddr, Streak<Moment>>,
     recent: VecDeque<ClosedOpening>,
     /// A sentinel's connection whose round is yet to come, and where it led.
     suspicion: Option<(Moment, SocketAddr)>,
@@ -83,10 +86,8 @@ pub struct Totals {
 struct Open {
     record: Opening,
     began: Moment,
-    /// How many blocked rounds in a row tried what had connected.
-    blocked: u32,
-    /// When the first of them began.
-    shut: Option<Moment>,
+    /// The newest connection.
+    last: Moment,
 }
 
 /// What must differ for a state to be another one.
@@ -125,8 +126,9 @@ impl Histories {
     pub fn sentinel_connected(&mut self, target: usize, at: Moment, address: SocketAddr) -> Option<Transition> {
         self.step(target, at, |history, all| {
             history.last_proof = None;
+            history.streaks.clear();
             match &mut history.open {
-                Some(open) => open.connected_again(at, address),
+                Some(open) => open.connected(at, address),
                 None if all.ending.is_some() => {}
                 None => {
                     history.suspicion.get_or_insert((at, address));
@@ -214,6 +216,7 @@ impl History {
             last_proof: None,
             held_proof: None,
             open: None,
+            streaks: BTreeMap::new(),
             recent: VecDeque::new(),
             suspicion: None,
             open_since_start: false,
@@ -299,7 +302,7 @@ impl History {
             addresses: vec![address],
         };
         self.totals.transients += 1;
-        self.remember(ClosedOpening { opening: record, ended: at.wall_at(began), transient: true });
+        self.remember(ClosedOpening { opening: record, ended: at.wall_at(began), attribution: None, transient: true });
     }
 
     /// Takes in what a round says so far.
@@ -313,10 +316,11 @@ impl History {
                 self.exposed_at_the_end(now, all);
             }
             Finding::Breached(evidence) => self.breached(began, seen, evidence, all),
-            Finding::Blocked(_) => since = self.blocked(began, seen).unwrap_or(since),
-            // It looks blocked, and only the proof is missing: nothing is reached any more.
-            Finding::Inconclusive(Doubt::Unproved) => since = self.blocked(began, seen).unwrap_or(since),
-            Finding::Inconclusive(_) => self.open.iter_mut().for_each(Open::count_anew),
+            Finding::Blocked(_) | Finding::Inconclusive(_) => {}
+        }
+        self.count(began, seen, finding);
+        if let Some(ended) = self.close(seen, judged.attribution) {
+            since = ended;
         }
         (self.finding, self.rule, self.why) = (finding, judged.rule, judged.why.clone());
         self.attribution = judged.attribution;
@@ -364,29 +368,58 @@ impl History {
             suspicion.into_iter().for_each(|(at, address)| open.connected(at, address));
         }
         if let Some(open) = &mut self.open {
-            open.count_anew();
             open.record.evidence = open.record.evidence.max(evidence);
             open.record.layer = open.record.layer.max(finding::furthest(seen));
             newly_connected(seen).for_each(|seen| open.connected(connected_at(began, seen), seen.address));
         }
     }
 
-    /// One more blocked round; when it is the last that was wanted, the breach is over. Says since when, then.
-    fn blocked(&mut self, began: Moment, seen: &TargetRound) -> Option<Timestamp> {
-        let open = self.open.as_mut()?;
-        if !open.tried_again(seen) {
-            return None;
+    /// Counts the round for each address that it tried and did not reach.
+    fn count(&mut self, began: Moment, seen: &TargetRound, finding: Finding) {
+        if closing::starts_again(finding.reason()) {
+            self.streaks.clear();
+            return;
         }
-        let shut = *open.shut.get_or_insert(began);
-        open.blocked += 1;
-        if open.blocked < names::ROUNDS_TO_CLOSE {
-            return None;
+        let open = self.open.as_ref();
+        let had_connected = |address: &SocketAddr| open.is_some_and(|open| open.record.addresses.contains(address));
+        let is_listed = |address: &SocketAddr| seen.observations.iter().any(|seen| seen.address == *address);
+        self.streaks.retain(|address, _| is_listed(address) || had_connected(address));
+        for seen in &seen.observations {
+            let known = self.streaks.get(&seen.address).copied();
+            match closing::effect(seen) {
+                Effect::Counts => drop(self.streaks.insert(seen.address, Streak::extended(known, began))),
+                Effect::StartsAgain => drop(self.streaks.remove(&seen.address)),
+                Effect::None => {}
+            }
         }
+    }
+
+    /// Closes the breach when it is over. Returns when it ended, then.
+    fn close(&mut self, seen: &TargetRound, attribution: Option<Attribution>) -> Option<Timestamp> {
+        let open = self.open.as_ref()?;
+        let listed: Vec<ListedAddress<Duration>> = seen.observations.iter().map(|seen| self.listed(seen)).collect();
+        let ended = closing::end(&open.record.addresses, open.last.up, &listed)?;
         let open = self.open.take()?;
-        let ended = open.began.wall_at(shut);
+        let ended = open.began.wall_at(Moment { up: ended, ..open.began });
         self.totals.last_end = Some(ended);
-        self.remember(ClosedOpening { opening: open.record, ended, transient: false });
+        self.remember(ClosedOpening { opening: open.record, ended, attribution, transient: false });
         Some(ended)
+    }
+
+    fn listed(&self, seen: &Observation) -> ListedAddress<Duration> {
+        let streak = self.streaks.get(&seen.address).map(|streak| Streak {
+            first: streak.first.up,
+            previous: streak.previous.map(|previous| previous.up),
+            newest: streak.newest.up,
+        });
+        ListedAddress { address: seen.address, tried: seen.tried(), streak }
+    }
+
+    /// The rounds in a row that tried that address and did not reach it.
+    pub fn not_reached(&self, address: SocketAddr) -> Option<NotReached> {
+        let streak = self.streaks.get(&address)?;
+        let wall = |moment: Moment| streak.first.wall_at(moment);
+        Some(NotReached { first: streak.first.wall, previous: streak.previous.map(wall), newest: wall(streak.newest) })
     }
 
     fn remember(&mut self, closed: ClosedOpening) {
@@ -432,37 +465,18 @@ impl Open {
     fn new(id: String, began: Moment, evidence: Evidence) -> Self {
         let (started, last_connected, addresses) = (began.wall, began.wall, Vec::new());
         let record = Opening { id, started, last_connected, layer: Layer::Tcp, evidence, addresses };
-        Open { record, began, blocked: 0, shut: None }
-    }
-
-    fn count_anew(&mut self) {
-        (self.blocked, self.shut) = (0, None);
+        Open { record, began, last: began }
     }
 
     /// Takes in a connection; more addresses than a target can have are not remembered.
     fn connected(&mut self, at: Moment, address: SocketAddr) {
+        if at.up > self.last.up {
+            self.last = at;
+        }
         self.record.last_connected = self.record.last_connected.max(self.began.wall_at(at));
         if !self.record.addresses.contains(&address) && self.record.addresses.len() < names::TRACKED_MAX {
             self.record.addresses.push(address);
         }
-    }
-
-    fn connected_again(&mut self, at: Moment, address: SocketAddr) {
-        self.count_anew();
-        self.connected(at, address);
-    }
-
-    /// True when a round tried every address that had connected, or another of its family where it is no longer listed.
-    fn tried_again(&self, round: &TargetRound) -> bool {
-        let tried_now = |seen: &&Observation| seen.tried() && !seen.kept;
-        self.record.addresses.iter().all(|address| {
-            let mut listed = round.observations.iter().filter(|seen| seen.address == *address).peekable();
-            let family = crate::model::address::Family::of(address.ip());
-            match listed.peek() {
-                Some(_) => listed.any(|seen| tried_now(&seen)),
-                None => round.observations.iter().filter(tried_now).any(|seen| seen.family == family),
-            }
-        })
     }
 }
 

@@ -6,18 +6,21 @@
 //! | join | an opening while the incident is open, also of a new boot | it is the same incident |
 //! | reopen | an opening within 10 minutes of the end | the incident goes on |
 //! | close | the last live opening closed | it ended when that did |
-//! | close | its agent is gone, and another boot was blocked for two rounds | it ended when that began |
+//! | close | no agent has it open, and one did not reach it in two rounds ([`closing`]) | it ended when the first of them began |
 //! | close | the node is gone; nobody probes that target there | it ended with the last connection that is known |
 //! | told late | an opening that came and went while nobody asked | opened and closed at once |
 //! | starting | three boots in a row ended in `starting`, and could reach the target | an incident begins with the first of them |
 //!
+//! An end is `blocked` when it is proved well enough ([`Assessment`]), else `not_reachable`.
+//!
 //! Times of one place come from one node's clock and are compared with each other only. What this process has lived through it measures with
 //! its own monotonic clock.
-use crate::model::address::Family;
+use super::closing::{self, ListedAddress, Streak};
 use crate::model::finding::{Attribution, Doubt, Reason, Verdict};
 use crate::model::heard::{Heading, Heard, HeardTarget};
 use crate::model::incident::{Change, Changed, DOORS_MAX, Door, End, Ending, Happening, Incident, Place};
 use crate::model::names;
+use crate::model::notice::{NoticeReason, OwnEvent};
 use crate::model::observation::{Evidence, Layer, Source};
 use crate::model::report::{ClosedOpening, Opening};
 use jiff::{SignedDuration, Timestamp};
@@ -25,8 +28,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How many openings of one place are remembered as dealt with: those of the last two boots.
-const KNOWN_MAX: usize = 2 * names::RECENT_MAX + 1;
+/// How many closed openings of one place are remembered as dealt with: those that two agents list, twice.
+const KNOWN_MAX: usize = 4 * names::RECENT_MAX + 1;
 /// How many closed incidents, and how many transient openings, of one place wait until they are told.
 const PAST_MAX: usize = names::RECENT_MAX;
 /// How many targets of one guard and node are looked after: those of a configuration, and as many that a change of it has left behind.
@@ -35,17 +38,22 @@ const TARGETS_MAX: usize = 2 * names::TARGETS_MAX;
 /// All incidents that matter now: open ones, and closed ones that may be reopened or are yet to be told.
 #[derive(Debug, Clone, Default)]
 pub struct Incidents {
-    stories: BTreeMap<Place, Story>,
+    histories: BTreeMap<Place, IncidentHistory>,
     /// Closed openings older than this, when this process began, were told by those who came before.
     before: Duration,
+    /// Events that are not written for good, by reason: of transient openings that follow one of which there is an Event, and of what was
+    /// over for so long that nobody would look for it.
+    suppressed: BTreeMap<NoticeReason, u64>,
 }
 
 /// What happened at one place.
 #[derive(Debug, Clone, Default)]
-struct Story {
+struct IncidentHistory {
     current: Option<Tracked>,
     past: VecDeque<Tracked>,
+    /// The first transient opening of each ten minutes; its `closed` names all of them.
     transients: VecDeque<Tracked>,
+    /// The closed openings that were dealt with.
     known: VecDeque<String>,
     boots: BTreeMap<String, Boot>,
     /// Boots in a row that ended in `starting` with exposure, and when the first of them began.
@@ -61,8 +69,6 @@ struct Boot {
     began: Timestamp,
     /// True while all that it said was `starting`, and that it could reach the target.
     exposed: bool,
-    /// When the first blocked round that we heard of began.
-    blocked: Option<Timestamp>,
 }
 
 /// An incident, and what this process knows of it.
@@ -74,6 +80,10 @@ pub struct Tracked {
     pub learnt: Duration,
     /// When this process learnt of its end.
     pub ended: Option<Duration>,
+    /// The ids of the openings that it joins, the newest few.
+    pub openings: VecDeque<String>,
+    /// The ids of those that are closed, the newest few; of a transient opening those of all within its ten minutes.
+    pub closed: VecDeque<String>,
     /// Whether it heard of that end from an agent, and did not read of it in an Event.
     heard_end: bool,
     /// The openings that go on, each with the UID of its pod.
@@ -82,7 +92,7 @@ pub struct Tracked {
 
 /// A report, and where it comes from.
 #[derive(Debug, Clone, Copy)]
-pub struct Hearing<'a> {
+pub struct ReportInput<'a> {
     /// Guard, node and node UID as the Pod object says; its target is empty.
     pub place: &'a Place,
     /// The UID of the pod.
@@ -93,10 +103,75 @@ pub struct Hearing<'a> {
     pub now: Duration,
 }
 
+/// How well it is proved that a target is blocked, and what is accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Assessment {
+    /// The attribution of the newest round, with what the witness adds, where that is accepted as blocked.
+    pub blocked: Option<Attribution>,
+    /// The least attribution that is accepted of the round that closed an opening; `None` where none is.
+    pub least: Option<Attribution>,
+}
+
+impl Assessment {
+    /// Returns how an opening ended whose closing round had that attribution.
+    fn ending(self, closing: Option<Attribution>) -> (Ending, Option<Attribution>) {
+        let accepted = closing.filter(|closing| self.least.is_some_and(|least| *closing >= least));
+        match self.blocked.max(accepted) {
+            Some(attribution) => (Ending::Blocked, Some(attribution)),
+            None => (Ending::NotReachable, None),
+        }
+    }
+}
+
+/// The meaning of a closed opening for the incidents of its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClosedKind {
+    /// It was dealt with: nothing is to be done.
+    Known,
+    /// It is a single connection between rounds.
+    Transient,
+    /// It is part of an incident that is over.
+    Belongs,
+    /// It was over before the incident that is open began: an incident of its own, told late.
+    Late,
+    /// It is part of the incident that is open.
+    Current,
+    /// It begins an incident, or reopens the last one.
+    New,
+    /// It closed so long ago that those who came before have told it.
+    ToldBefore,
+}
+
+/// Returns what a closed opening is. `known`: it was dealt with; `ours`: it closed while this process lived, or while nobody did; `before`:
+/// the incidents that were over when this process began.
+fn closed_kind(
+    closed: &ClosedOpening,
+    known: bool,
+    ours: bool,
+    current: Option<&Incident>,
+    before: &VecDeque<Incident>,
+) -> ClosedKind {
+    if known {
+        return ClosedKind::Known;
+    }
+    if closed.transient {
+        return if ours { ClosedKind::Transient } else { ClosedKind::ToldBefore };
+    }
+    match current {
+        Some(current) if is_before(current, closed) && ours => ClosedKind::Late,
+        Some(current) if is_before(current, closed) => ClosedKind::ToldBefore,
+        Some(current) if current.is_open() => ClosedKind::Current,
+        Some(current) if belongs_to(current, closed) => ClosedKind::Belongs,
+        _ if before.iter().any(|incident| belongs_to(incident, closed)) => ClosedKind::Belongs,
+        _ if ours => ClosedKind::New,
+        _ => ClosedKind::ToldBefore,
+    }
+}
+
 impl Incidents {
     /// None yet. `unled`: for how long, as far as is known, nobody has told of incidents before this process began.
     pub fn new(unled: Duration) -> Self {
-        Incidents { stories: BTreeMap::new(), before: unled.max(names::EVENTS_KEPT) }
+        Incidents { before: unled.max(names::EVENTS_KEPT), ..Incidents::default() }
     }
 
     /// Nobody told of incidents for so long before this process began.
@@ -104,26 +179,38 @@ impl Incidents {
         self.before = unled.max(names::EVENTS_KEPT);
     }
 
-    /// An incident that an Event of ours tells of, before anything was heard of its place.
-    pub fn rebuild(&mut self, incident: Incident, now: Duration) {
-        let story = self.stories.entry(incident.place.clone()).or_default();
-        let order = |incident: &Incident| (incident.started, incident.reopened, incident.end.is_some(), incident.openings);
-        let newer = story.current.as_ref().is_none_or(|known| order(&incident) > order(&known.incident));
-        let over = if newer { story.current.take().map(|known| known.incident) } else { Some(incident.clone()) };
-        if let Some(over) = over.filter(|over| over.end.is_some()) {
-            story.before.push_back(over);
-            story.before.truncate(PAST_MAX);
-        }
-        if newer {
-            let ended = incident.end.map(|_| now);
-            story.current = Some(Tracked { incident, learnt: now, ended, heard_end: false, live: BTreeMap::new() });
+    /// Takes in an Event of ours of before this process began, as far as it is about an incident or a transient opening.
+    pub fn rebuild(&mut self, event: &OwnEvent, now: Duration) {
+        let Some(incident) = event.record.incident.clone() else { return };
+        let history = self.histories.entry(incident.place.clone()).or_default();
+        event.record.closed.iter().for_each(|id| history.remember(id));
+        let tracked = Tracked {
+            ended: incident.end.map(|_| now),
+            incident,
+            learnt: now,
+            openings: event.record.openings.iter().cloned().collect(),
+            closed: event.record.closed.iter().cloned().collect(),
+            heard_end: false,
+            live: BTreeMap::new(),
+        };
+        if event.reason == NoticeReason::EgressOpenedBriefly {
+            history.rebuild_transient(tracked);
+        } else {
+            history.rebuild(tracked);
         }
     }
 
-    /// An incident that an Event of another replica tells of: where it began earlier than what is open here, it is the same one, and has its
-    /// name. True when there is one open here.
-    pub fn adopt(&mut self, incident: &Incident) -> bool {
-        let Some(current) = self.stories.get_mut(&incident.place).and_then(|story| story.current.as_mut()) else { return false };
+    /// Takes in an Event of another replica. Where the incident began earlier than what is open here, it is the same one and has its name;
+    /// where it is over here as well, it ended as the Event says: so that both name it alike. True when an incident is known here.
+    pub fn adopt(&mut self, event: &OwnEvent) -> bool {
+        let Some(incident) = &event.record.incident else { return false };
+        let Some(history) = self.histories.get_mut(&incident.place) else { return false };
+        let mut all = history.past.iter_mut().chain(&mut history.current);
+        if let Some(same) = all.find(|tracked| tracked.incident.id == incident.id && !tracked.incident.is_open()) {
+            let ended_alike = incident.reopened == same.incident.reopened && incident.end.is_some();
+            same.incident.end = if ended_alike { incident.end } else { same.incident.end };
+        }
+        let Some(current) = history.current.as_mut() else { return false };
         if current.incident.is_open() && incident.is_open() && incident.started <= current.incident.started {
             current.incident.id.clone_from(&incident.id);
             current.incident.started = incident.started;
@@ -131,61 +218,80 @@ impl Incidents {
         true
     }
 
-    /// Takes in a report. `attribution` says how well it is proved that a target of it is blocked.
-    pub fn hear(&mut self, hearing: &Hearing<'_>, attribution: impl Fn(&HeardTarget) -> Option<Attribution>) -> Vec<Change> {
+    /// Takes in a report. `assess` says how well it is proved that a target of it is blocked.
+    pub fn hear(&mut self, input: &ReportInput<'_>, assess: impl Fn(&HeardTarget) -> Assessment) -> Vec<Change> {
         let mut changes = Vec::new();
-        for target in &hearing.heard.targets {
-            let place = Place { target: target.name.clone(), ..hearing.place.clone() };
-            if !self.stories.contains_key(&place) && self.beside(hearing.place).count() >= TARGETS_MAX {
+        for target in &input.heard.targets {
+            let place = Place { target: target.name.clone(), ..input.place.clone() };
+            if !self.histories.contains_key(&place) && self.beside(input.place).count() >= TARGETS_MAX {
                 continue;
             }
-            let story = self.stories.entry(place.clone()).or_default();
-            let said =
-                Said { place, pod: hearing.pod, heading: &hearing.heard.heading, target, now: hearing.now, before: self.before };
-            story.hear(&said, attribution(target), &mut changes);
+            let history = self.histories.entry(place.clone()).or_default();
+            let target_input = TargetInput {
+                place,
+                pod: input.pod,
+                heading: &input.heard.heading,
+                target,
+                assessment: assess(target),
+                now: input.now,
+                before: self.before,
+            };
+            let suppressed = history.hear(&target_input, &mut changes);
+            self.suppress(NoticeReason::EgressOpenedBriefly, suppressed);
         }
-        self.nobody_probes(hearing, &mut changes);
+        self.nobody_probes(input, &mut changes);
         changes
     }
 
-    /// The stories of a guard and node; the target of `place` is empty, so that it comes before all of them.
-    fn beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = (&'a Place, &'a Story)> {
-        self.stories.range(place.clone()..).take_while(|(other, _)| other.is_beside(place))
+    fn suppress(&mut self, reason: NoticeReason, count: u64) {
+        if count > 0 {
+            *self.suppressed.entry(reason).or_default() += count;
+        }
+    }
+
+    /// The number of Events that are not written for good, by reason.
+    pub fn suppressed(&self) -> &BTreeMap<NoticeReason, u64> {
+        &self.suppressed
+    }
+
+    /// The histories of a guard and node; the target of `place` is empty, so that it comes before all of them.
+    fn beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = (&'a Place, &'a IncidentHistory)> {
+        self.histories.range(place.clone()..).take_while(|(other, _)| other.is_beside(place))
     }
 
     /// The same, to be changed.
-    fn beside_mut<'a>(&'a mut self, place: &'a Place) -> impl Iterator<Item = (&'a Place, &'a mut Story)> {
-        self.stories.range_mut(place.clone()..).take_while(|(other, _)| other.is_beside(place))
+    fn beside_mut<'a>(&'a mut self, place: &'a Place) -> impl Iterator<Item = (&'a Place, &'a mut IncidentHistory)> {
+        self.histories.range_mut(place.clone()..).take_while(|(other, _)| other.is_beside(place))
     }
 
     /// Incidents of this node and guard whose target the report does not name.
-    fn nobody_probes(&mut self, hearing: &Hearing<'_>, changes: &mut Vec<Change>) {
-        let named: BTreeSet<&str> = hearing.heard.targets.iter().map(|target| target.name.as_str()).collect();
-        for (place, story) in self.beside_mut(hearing.place) {
+    fn nobody_probes(&mut self, input: &ReportInput<'_>, changes: &mut Vec<Change>) {
+        let named: BTreeSet<&str> = input.heard.targets.iter().map(|target| target.name.as_str()).collect();
+        for (place, history) in self.beside_mut(input.place) {
             if !named.contains(place.target.as_str()) {
-                story.forget_pod(hearing.pod);
-                story.close_without_proof(Ending::TargetGone, hearing.now, changes);
+                history.forget_pod(input.pod);
+                history.close_without_proof(Ending::TargetGone, input.now, changes);
             }
         }
         let empty = self
-            .beside(hearing.place)
-            .filter(|(place, story)| !named.contains(place.target.as_str()) && !story.has_more_to_tell());
+            .beside(input.place)
+            .filter(|(place, history)| !named.contains(place.target.as_str()) && !history.has_more_to_tell());
         let empty: Vec<Place> = empty.map(|(place, _)| place.clone()).collect();
-        empty.iter().for_each(|place| drop(self.stories.remove(place)));
+        empty.iter().for_each(|place| drop(self.histories.remove(place)));
     }
 
     /// A pod of that guard and node is gone: what it had open is nobody's now, until another boot says how it is. The place's target is empty.
     pub fn pod_gone(&mut self, place: &Place, pod: &str) {
-        self.beside_mut(place).for_each(|(_, story)| story.forget_pod(pod));
+        self.beside_mut(place).for_each(|(_, history)| history.forget_pod(pod));
     }
 
     /// A node is gone.
     pub fn node_gone(&mut self, node_uid: &str, now: Duration) -> Vec<Change> {
         let mut changes = Vec::new();
-        for (place, story) in &mut self.stories {
+        for (place, history) in &mut self.histories {
             if place.node_uid == node_uid {
-                story.current.iter_mut().for_each(|current| current.live.clear());
-                story.close_without_proof(Ending::NodeGone, now, &mut changes);
+                history.current.iter_mut().for_each(|current| current.live.clear());
+                history.close_without_proof(Ending::NodeGone, now, &mut changes);
             }
         }
         changes
@@ -193,56 +299,64 @@ impl Incidents {
 
     /// The UIDs of all nodes that something is known of.
     pub fn node_uids(&self) -> BTreeSet<String> {
-        self.stories.keys().map(|place| place.node_uid.clone()).collect()
+        self.histories.keys().map(|place| place.node_uid.clone()).collect()
     }
 
     /// The incident of a place that is open.
     pub fn open_at(&self, place: &Place) -> Option<&Incident> {
-        let current = self.stories.get(place)?.current.as_ref()?;
+        let current = self.histories.get(place)?.current.as_ref()?;
         Some(&current.incident).filter(|incident| incident.is_open())
     }
 
     /// The open incidents beside a place, whose target is left empty: of its guard and node.
     pub fn open_beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Incident> {
-        let current = self.beside(place).filter_map(|(_, story)| story.current.as_ref());
+        let current = self.beside(place).filter_map(|(_, history)| history.current.as_ref());
         current.map(|current| &current.incident).filter(|incident| incident.is_open())
     }
 
-    /// What agents proved lately to be over, one for each place: so that a breach between two looks at the metrics is not lost to them.
+    /// What agents said lately to be over, one for each place: so that a breach between two looks at the metrics is not lost to them.
     pub fn just_ended(&self, now: Duration) -> BTreeMap<&Place, Timestamp> {
         let lately = |tracked: &&Tracked| {
             tracked.heard_end && tracked.ended.is_some_and(|ended| now.saturating_sub(ended) <= names::ENDED_SHOWN)
         };
         let all = self.all().filter(|(_, transient)| !transient).map(|(tracked, _)| tracked).filter(lately);
         let mut ends: BTreeMap<&Place, Timestamp> = BTreeMap::new();
-        let proved = all.filter_map(|tracked| Some((&tracked.incident.place, tracked.incident.end?)));
-        for (place, end) in proved.filter(|(_, end)| end.how == Ending::Blocked).map(|(place, end)| (place, end.at)) {
-            ends.entry(place).and_modify(|known| *known = end.max(*known)).or_insert(end);
+        let ended = all.filter_map(|tracked| Some((&tracked.incident.place, tracked.incident.end?)));
+        for (place, end) in ended.filter(|(_, end)| end.how.is_by_probing()) {
+            ends.entry(place).and_modify(|known| *known = end.at.max(*known)).or_insert(end.at);
         }
         ends
     }
 
     /// All that is to be told, open or over, each with whether it is a transient opening.
     pub fn all(&self) -> impl Iterator<Item = (&Tracked, bool)> {
-        self.stories.values().flat_map(|story| {
-            let incidents = story.past.iter().chain(&story.current).map(|tracked| (tracked, false));
-            incidents.chain(story.transients.iter().map(|tracked| (tracked, true)))
+        self.histories.values().flat_map(|history| {
+            let incidents = history.past.iter().chain(&history.current).map(|tracked| (tracked, false));
+            incidents.chain(history.transients.iter().map(|tracked| (tracked, true)))
         })
     }
 
-    /// Lets go of what is over for good and was told. `told` says so of an incident or, when its second argument is true, of a transient
-    /// opening.
+    /// Lets go of what is over for good and was told, and of what has been over for so long that its Event would be gone by now. `told` says
+    /// so of an incident or, when its second argument is true, of a transient opening.
     pub fn forget(&mut self, now: Duration, told: impl Fn(&Tracked, bool) -> bool) {
-        for story in self.stories.values_mut() {
-            story.past.retain(|tracked| !tracked.is_final(now) || !told(tracked, false));
-            story.transients.retain(|tracked| !tracked.is_final(now) || !told(tracked, true));
-            story.current.take_if(|tracked| tracked.is_final(now) && told(tracked, false));
+        let (mut incidents, mut transients) = (0, 0);
+        for history in self.histories.values_mut() {
+            let keep = |tracked: &Tracked, transient: bool, given_up: &mut u64| {
+                let old = tracked.is_old(now);
+                *given_up += u64::from(old && !told(tracked, transient));
+                !(old || tracked.is_final(now) && told(tracked, transient))
+            };
+            history.past.retain(|tracked| keep(tracked, false, &mut incidents));
+            history.transients.retain(|tracked| keep(tracked, true, &mut transients));
+            history.current.take_if(|tracked| !keep(tracked, false, &mut incidents));
         }
+        self.suppress(NoticeReason::EgressBreached, incidents);
+        self.suppress(NoticeReason::EgressOpenedBriefly, transients);
     }
 
     /// Lets go of places that no node and no guard has any more; what is still to be told stays.
     pub fn forget_places(&mut self, gone: impl Fn(&Place) -> bool) {
-        self.stories.retain(|place, story| story.has_more_to_tell() || !gone(place));
+        self.histories.retain(|place, history| history.has_more_to_tell() || !gone(place));
     }
 }
 
@@ -252,10 +366,15 @@ impl Tracked {
         self.ended.is_some_and(|ended| now.saturating_sub(ended) > names::REOPEN)
     }
 
-    fn new(said: &Said<'_>, opening: &Opening) -> Self {
+    /// True when it has been over for longer than the API server keeps an Event.
+    fn is_old(&self, now: Duration) -> bool {
+        self.ended.is_some_and(|ended| now.saturating_sub(ended) > names::EVENTS_KEPT)
+    }
+
+    fn new(input: &TargetInput<'_>, opening: &Opening) -> Self {
         let incident = Incident {
             id: opening.id.clone(),
-            place: said.place.clone(),
+            place: input.place.clone(),
             started: opening.started,
             last_connected: opening.last_connected,
             layer: opening.layer,
@@ -265,60 +384,85 @@ impl Tracked {
             reopened: 0,
             end: None,
         };
-        let mut tracked = Tracked { incident, learnt: said.now, ended: None, heard_end: false, live: BTreeMap::new() };
-        tracked.join(said, opening, true);
+        let mut tracked = Tracked {
+            incident,
+            learnt: input.now,
+            ended: None,
+            openings: VecDeque::new(),
+            closed: VecDeque::new(),
+            heard_end: false,
+            live: BTreeMap::new(),
+        };
+        tracked.join(input, opening);
         tracked
     }
 
-    /// Takes in an opening, of which `first` says whether it is new here. True when more is known than before.
-    fn join(&mut self, said: &Said<'_>, opening: &Opening, first: bool) -> bool {
+    /// Takes in an opening. True when more is known than before.
+    fn join(&mut self, input: &TargetInput<'_>, opening: &Opening) -> bool {
         let incident = &mut self.incident;
         let before = (incident.layer, incident.evidence, incident.doors.len(), incident.openings);
         incident.started = incident.started.min(opening.started);
         incident.last_connected = incident.last_connected.max(opening.last_connected);
         incident.layer = incident.layer.max(opening.layer);
         incident.evidence = incident.evidence.max(opening.evidence);
-        incident.openings += u32::from(first);
+        if !self.openings.contains(&opening.id) {
+            incident.openings += 1;
+            push_bounded(&mut self.openings, opening.id.clone(), names::RECENT_MAX);
+        }
         for address in &opening.addresses {
             if incident.doors.len() < DOORS_MAX && incident.doors.iter().all(|door| door.address != *address) {
-                incident.doors.push(Door { address: *address, source: said.source(*address) });
+                incident.doors.push(Door { address: *address, source: input.source(*address) });
             }
         }
         before != (incident.layer, incident.evidence, incident.doors.len(), incident.openings)
     }
 
-    fn close(&mut self, at: Timestamp, how: Ending, attribution: Option<Attribution>, now: Duration) {
+    /// Notes that an opening of it is closed.
+    fn opening_closed(&mut self, id: &str) {
+        self.live.remove(id);
+        push_bounded(&mut self.closed, id.to_owned(), names::RECENT_MAX);
+    }
+
+    fn close(&mut self, at: Timestamp, (how, attribution): (Ending, Option<Attribution>), now: Duration) {
         self.incident.end = Some(End { at: at.max(self.incident.started), how, attribution });
         (self.ended, self.heard_end) = (Some(now), true);
     }
 
-    fn told_as(&self, event: Happening) -> Change {
+    fn reopen(&mut self) {
+        (self.incident.end, self.ended, self.heard_end) = (None, None, false);
+        self.incident.reopened += 1;
+    }
+
+    fn change(&self, event: Happening) -> Change {
         Change { event, what: Changed::Incident { incident: self.incident.clone() } }
     }
 }
 
 /// What one report says of one target.
-struct Said<'a> {
+struct TargetInput<'a> {
     place: Place,
     pod: &'a str,
     heading: &'a Heading,
     target: &'a HeardTarget,
+    assessment: Assessment,
     now: Duration,
     before: Duration,
 }
 
-impl Said<'_> {
+impl TargetInput<'_> {
     fn source(&self, address: SocketAddr) -> Option<Source> {
         self.target.addresses.iter().find(|tried| tried.address == address).map(|tried| tried.source)
     }
 
-    /// Whether that address was tried, or another of its family where it is not listed any more.
-    fn tried(&self, address: SocketAddr) -> bool {
-        let tried = &self.target.addresses;
-        let family = Family::of(address.ip());
-        let listed = tried.iter().any(|tried| tried.address == address);
-        let skipped = self.target.skipped.contains(&address);
-        listed || (!skipped && tried.iter().any(|tried| Family::of(tried.address.ip()) == family))
+    /// Every address of the newest round, with the rounds in a row that did not reach it.
+    fn listed(&self) -> Vec<ListedAddress<Timestamp>> {
+        let tried = self.target.addresses.iter().map(|tried| {
+            let streak =
+                tried.not_reached.map(|rounds| Streak { first: rounds.first, previous: rounds.previous, newest: rounds.newest });
+            ListedAddress { address: tried.address, tried: true, streak }
+        });
+        let skipped = self.target.skipped.iter();
+        tried.chain(skipped.map(|address| ListedAddress { address: *address, tried: false, streak: None })).collect()
     }
 
     /// How long ago that was, by the agent's own clock and by how old its report is.
@@ -333,161 +477,179 @@ impl Said<'_> {
     }
 }
 
-impl Story {
-    fn hear(&mut self, said: &Said<'_>, attribution: Option<Attribution>, changes: &mut Vec<Change>) {
-        self.turn_of_boots(said, changes);
-        for closed in said.target.recent.iter().rev() {
-            self.closed(said, closed, attribution, changes);
-        }
-        self.goes_on(said);
-        if let Some(opening) = &said.target.opening {
-            self.opened(said, opening, changes);
-        } else if let Some(since) = self.conclusively_blocked(said) {
-            self.close_orphan(said, since, attribution, changes);
+impl IncidentHistory {
+    /// Takes in what an Event says of an incident. The newest one is the current one.
+    fn rebuild(&mut self, tracked: Tracked) {
+        let order = |incident: &Incident| (incident.started, incident.reopened, incident.end.is_some(), incident.openings);
+        let newer = self.current.as_ref().is_none_or(|known| order(&tracked.incident) > order(&known.incident));
+        let over = if newer { self.current.replace(tracked) } else { Some(tracked) };
+        if let Some(over) = over.filter(|over| over.incident.end.is_some()) {
+            push_bounded(&mut self.before, over.incident, PAST_MAX);
         }
     }
 
+    /// Takes in what an Event says of transient openings.
+    fn rebuild_transient(&mut self, tracked: Tracked) {
+        push_bounded(&mut self.transients, tracked, PAST_MAX);
+        self.transients.make_contiguous().sort_by_key(|tracked| tracked.incident.started);
+    }
+
+    /// Takes in a report. Returns how many Events it suppresses.
+    fn hear(&mut self, input: &TargetInput<'_>, changes: &mut Vec<Change>) -> u64 {
+        self.note_boot(input, changes);
+        let mut suppressed = 0;
+        for closed in input.target.recent.iter().rev() {
+            suppressed += u64::from(self.closed(input, closed, changes));
+        }
+        self.drop_unnamed_openings(input);
+        match &input.target.opening {
+            Some(opening) => self.opened(input, opening, changes),
+            None => self.close_unattended(input, changes),
+        }
+        suppressed
+    }
+
     /// Notes which boot of its pod this is, and what the one before came to.
-    fn turn_of_boots(&mut self, said: &Said<'_>, changes: &mut Vec<Change>) {
-        let target = said.target;
+    fn note_boot(&mut self, input: &TargetInput<'_>, changes: &mut Vec<Change>) {
+        let target = input.target;
         let starting = target.reason == Reason::Doubt(Doubt::Starting) && target.verdict == Verdict::Inconclusive;
         let exposed = starting && !target.startup_exposure.is_zero();
-        let last = self.boots.get(said.pod).cloned();
-        if let Some(last) = last.as_ref().filter(|last| last.id != said.heading.boot) {
+        let last = self.boots.get(input.pod).cloned();
+        if let Some(last) = last.as_ref().filter(|last| last.id != input.heading.boot) {
             self.exposed = match (last.exposed, self.exposed) {
                 (true, Some((count, since))) => Some((count + 1, since)),
                 (true, None) => Some((1, last.began)),
                 (false, _) => None,
             };
         }
-        let same = last.filter(|last| last.id == said.heading.boot);
-        let began = same.as_ref().map_or(said.heading.started, |boot| boot.began);
-        let blocked = same.as_ref().and_then(|boot| boot.blocked);
-        let blocked = blocked.or_else(|| (target.verdict == Verdict::Blocked).then_some(said.heading.started));
-        let blocked = blocked.filter(|_| target.verdict == Verdict::Blocked);
-        self.boots.insert(said.pod.to_owned(), Boot { id: said.heading.boot.clone(), began, exposed, blocked });
+        let same = last.filter(|last| last.id == input.heading.boot);
+        let began = same.map_or(input.heading.started, |boot| boot.began);
+        self.boots.insert(input.pod.to_owned(), Boot { id: input.heading.boot.clone(), began, exposed });
         if !starting && target.opening.is_none() {
             self.exposed = None;
         }
         if self.exposed.is_some_and(|(count, _)| count >= names::EXPOSED_BOOTS) {
-            self.open_for_exposure(said, changes);
+            self.open_for_exposure(input, changes);
         }
     }
 
     /// Three boots could reach the target, and none lived to the end of its startup window.
-    fn open_for_exposure(&mut self, said: &Said<'_>, changes: &mut Vec<Change>) {
+    fn open_for_exposure(&mut self, input: &TargetInput<'_>, changes: &mut Vec<Change>) {
         let Some((_, since)) = self.exposed.take() else { return };
         if self.current.as_ref().is_some_and(|current| current.incident.is_open()) {
             return;
         }
-        let id = format!("{}.starting", said.heading.boot);
-        let (started, last_connected) = (since, said.heading.started);
+        let id = format!("{}.starting", input.heading.boot);
+        let (started, last_connected) = (since, input.heading.started);
         let opening =
             Opening { id, started, last_connected, layer: Layer::Tcp, evidence: Evidence::Connected, addresses: Vec::new() };
-        self.open_anew(said, &opening, changes);
+        self.open_anew(input, &opening, changes);
     }
 
     /// An opening goes on.
-    fn opened(&mut self, said: &Said<'_>, opening: &Opening, changes: &mut Vec<Change>) {
+    fn opened(&mut self, input: &TargetInput<'_>, opening: &Opening, changes: &mut Vec<Change>) {
         match &mut self.current {
             Some(current) if current.incident.is_open() => {
-                let first = !current.live.contains_key(&opening.id) && current.incident.id != opening.id;
-                if current.join(said, opening, first) {
-                    changes.push(current.told_as(Happening::Changed));
+                if current.join(input, opening) {
+                    changes.push(current.change(Happening::Changed));
                 }
             }
             Some(current) if reopens(&current.incident, opening) => {
-                current.join(said, opening, true);
-                (current.incident.end, current.ended) = (None, None);
-                current.incident.reopened += 1;
-                changes.push(current.told_as(Happening::Reopened));
+                current.join(input, opening);
+                current.reopen();
+                changes.push(current.change(Happening::Reopened));
             }
-            _ => self.open_anew(said, opening, changes),
+            _ => self.open_anew(input, opening, changes),
         }
         if let Some(current) = &mut self.current {
-            current.live.insert(opening.id.clone(), said.pod.to_owned());
+            current.live.insert(opening.id.clone(), input.pod.to_owned());
         }
     }
 
-    fn open_anew(&mut self, said: &Said<'_>, opening: &Opening, changes: &mut Vec<Change>) {
-        let tracked = Tracked::new(said, opening);
-        changes.push(tracked.told_as(Happening::Opened));
+    fn open_anew(&mut self, input: &TargetInput<'_>, opening: &Opening, changes: &mut Vec<Change>) {
+        let tracked = Tracked::new(input, opening);
+        changes.push(tracked.change(Happening::Opened));
         if let Some(before) = self.current.replace(tracked) {
-            keep(&mut self.past, before);
+            push_bounded(&mut self.past, before, PAST_MAX);
         }
     }
 
-    /// An opening is over.
-    fn closed(&mut self, said: &Said<'_>, closed: &ClosedOpening, attribution: Option<Attribution>, changes: &mut Vec<Change>) {
-        let opening = &closed.opening;
-        if self.known.contains(&opening.id) {
-            return;
+    /// An opening is over. True when it suppresses an Event.
+    fn closed(&mut self, input: &TargetInput<'_>, closed: &ClosedOpening, changes: &mut Vec<Change>) -> bool {
+        let known = self.known.contains(&closed.opening.id);
+        let ours = input.is_ours_to_tell(closed.ended);
+        let current = self.current.as_ref().map(|current| &current.incident);
+        let kind = closed_kind(closed, known, ours, current, &self.before);
+        self.remember(&closed.opening.id);
+        match kind {
+            ClosedKind::Known | ClosedKind::Belongs | ClosedKind::ToldBefore => {}
+            ClosedKind::Transient => return self.transient(input, closed, changes),
+            ClosedKind::Late => self.told_late(input, closed, changes),
+            ClosedKind::Current | ClosedKind::New => self.close_opening(input, closed, changes),
         }
-        self.known.push_back(opening.id.clone());
-        if self.known.len() > KNOWN_MAX {
-            self.known.pop_front();
+        false
+    }
+
+    /// Notes that a closed opening was dealt with.
+    fn remember(&mut self, id: &str) {
+        if !self.known.iter().any(|known| known == id) {
+            push_bounded(&mut self.known, id.to_owned(), KNOWN_MAX);
         }
-        let ours = said.is_ours_to_tell(closed.ended);
-        if closed.transient {
-            if ours {
-                self.transient(said, closed, changes);
-            }
-            return;
-        }
-        match &self.current {
-            Some(current) if is_before(&current.incident, closed) => {
-                if ours {
-                    self.told_late(said, closed, changes);
-                }
-                return;
-            }
-            Some(current) if current.incident.is_open() => {}
-            Some(current) if belongs_to(&current.incident, closed) => return,
-            _ if self.before.iter().any(|incident| belongs_to(incident, closed)) => return,
-            _ if !ours => return,
-            _ => {}
-        }
+    }
+
+    /// Closes an opening of the current incident, or of a new one, and the incident with it when none of its openings goes on.
+    fn close_opening(&mut self, input: &TargetInput<'_>, closed: &ClosedOpening, changes: &mut Vec<Change>) {
         let mut news = Vec::new();
-        self.opened(said, opening, &mut news);
+        self.opened(input, &closed.opening, &mut news);
         if let Some(current) = &mut self.current {
-            current.live.remove(&opening.id);
+            current.opening_closed(&closed.opening.id);
             // Another pod's opening goes on by itself; another boot's of this pod ended with its process, and this one was blocked since.
-            if current.live.values().all(|pod| pod == said.pod && said.target.opening.is_none()) {
+            if current.live.values().all(|pod| pod == input.pod && input.target.opening.is_none()) {
                 current.live.clear();
-                current.close(closed.ended, Ending::Blocked, attribution, said.now);
+                current.close(closed.ended, input.assessment.ending(closed.attribution), input.now);
                 news.retain(|change| change.event != Happening::Changed);
-                news.push(current.told_as(Happening::Closed));
+                news.push(current.change(Happening::Closed));
             }
         }
         changes.extend(news);
     }
 
     /// One that was over before the incident that is open began, and that nobody has told of.
-    fn told_late(&mut self, said: &Said<'_>, closed: &ClosedOpening, changes: &mut Vec<Change>) {
-        let mut tracked = Tracked::new(said, &closed.opening);
-        changes.push(tracked.told_as(Happening::Opened));
-        tracked.close(closed.ended, Ending::Blocked, None, said.now);
-        changes.push(tracked.told_as(Happening::Closed));
-        keep(&mut self.past, tracked);
+    fn told_late(&mut self, input: &TargetInput<'_>, closed: &ClosedOpening, changes: &mut Vec<Change>) {
+        let mut tracked = Tracked::new(input, &closed.opening);
+        changes.push(tracked.change(Happening::Opened));
+        tracked.opening_closed(&closed.opening.id);
+        let by_its_round = Assessment { blocked: None, ..input.assessment };
+        tracked.close(closed.ended, by_its_round.ending(closed.attribution), input.now);
+        changes.push(tracked.change(Happening::Closed));
+        push_bounded(&mut self.past, tracked, PAST_MAX);
     }
 
-    /// A single connection between rounds: one Event in ten minutes, by the node's clock.
-    fn transient(&mut self, said: &Said<'_>, closed: &ClosedOpening, changes: &mut Vec<Change>) {
-        let mut tracked = Tracked::new(said, &closed.opening);
-        tracked.close(closed.ended, Ending::Blocked, None, said.now);
-        changes.push(tracked.told_as(Happening::Transient));
+    /// A single connection between rounds: one Event in ten minutes, by the node's clock. True when there is one already.
+    fn transient(&mut self, input: &TargetInput<'_>, closed: &ClosedOpening, changes: &mut Vec<Change>) -> bool {
+        let mut tracked = Tracked::new(input, &closed.opening);
+        tracked.opening_closed(&closed.opening.id);
+        tracked.close(closed.ended, (Ending::NotReachable, None), input.now);
+        changes.push(tracked.change(Happening::Transient));
         let period = SignedDuration::try_from(names::TRANSIENT_PERIOD).unwrap_or(SignedDuration::MAX);
-        let since_last = self.transients.back().map(|last| closed.opening.started.duration_since(last.incident.started).abs());
-        if since_last.is_none_or(|since| since >= period) {
-            keep(&mut self.transients, tracked);
+        let since = |first: &Tracked| closed.opening.started.duration_since(first.incident.started).abs();
+        match self.transients.back_mut().filter(|first| since(first) < period) {
+            Some(first) => {
+                first.opening_closed(&closed.opening.id);
+                true
+            }
+            None => {
+                push_bounded(&mut self.transients, tracked, PAST_MAX);
+                false
+            }
         }
     }
 
-    /// What this pod had open and does not name any more is nobody's.
-    fn goes_on(&mut self, said: &Said<'_>) {
+    /// An opening of this pod that its report does not name any more is not live.
+    fn drop_unnamed_openings(&mut self, input: &TargetInput<'_>) {
         if let Some(current) = &mut self.current {
-            let goes_on = |id: &String| said.target.opening.as_ref().is_some_and(|opening| opening.id == *id);
-            current.live.retain(|id, pod| pod != said.pod || goes_on(id));
+            let goes_on = |id: &String| input.target.opening.as_ref().is_some_and(|opening| opening.id == *id);
+            current.live.retain(|id, pod| pod != input.pod || goes_on(id));
         }
     }
 
@@ -496,46 +658,39 @@ impl Story {
         self.current.iter_mut().for_each(|current| current.live.retain(|_, of| of != pod));
     }
 
-    /// Since when this boot has been blocked, if that is two rounds in a row by now: the verdict stood before the newest round began, or we
-    /// heard of an earlier blocked round.
-    fn conclusively_blocked(&self, said: &Said<'_>) -> Option<Timestamp> {
-        let target = said.target;
-        let first_heard = self.boots.get(said.pod)?.blocked?;
-        let twice = target.since < said.heading.started || first_heard != said.heading.started;
-        (target.verdict == Verdict::Blocked && twice).then_some(target.since)
-    }
-
     /// True while something of it may still be told, or be reopened.
     fn has_more_to_tell(&self) -> bool {
         self.current.is_some() || !self.past.is_empty() || !self.transients.is_empty()
     }
 
-    /// The incident is open, but all whose opening it was are gone: the guard holds, says another, which tried what had connected.
-    fn close_orphan(&mut self, said: &Said<'_>, since: Timestamp, attribution: Option<Attribution>, changes: &mut Vec<Change>) {
-        let now = said.now;
-        let tried = |current: &Tracked| current.incident.doors.iter().all(|door| said.tried(door.address));
-        let orphan = |current: &&mut Tracked| current.incident.is_open() && current.live.is_empty() && tried(current);
-        if let Some(current) = self.current.as_mut().filter(orphan) {
-            let at = since.max(current.incident.last_connected);
-            current.close(at, Ending::Blocked, attribution, now);
-            changes.push(current.told_as(Happening::Closed));
+    /// Closes an incident that no agent has open any more when two rounds of another boot or pod did not reach it.
+    fn close_unattended(&mut self, input: &TargetInput<'_>, changes: &mut Vec<Change>) {
+        let unattended = |current: &&mut Tracked| current.incident.is_open() && current.live.is_empty();
+        let Some(current) = self.current.as_mut().filter(unattended) else { return };
+        if closing::starts_again(input.target.reason) {
+            return;
+        }
+        let connected: Vec<SocketAddr> = current.incident.doors.iter().map(|door| door.address).collect();
+        if let Some(end) = closing::end(&connected, current.incident.last_connected, &input.listed()) {
+            current.close(end, input.assessment.ending(None), input.now);
+            changes.push(current.change(Happening::Closed));
         }
     }
 
     fn close_without_proof(&mut self, how: Ending, now: Duration, changes: &mut Vec<Change>) {
-        let orphan = |current: &&mut Tracked| current.incident.is_open() && current.live.is_empty();
-        if let Some(current) = self.current.as_mut().filter(orphan) {
-            current.close(current.incident.last_connected, how, None, now);
-            changes.push(current.told_as(Happening::Closed));
+        let unattended = |current: &&mut Tracked| current.incident.is_open() && current.live.is_empty();
+        if let Some(current) = self.current.as_mut().filter(unattended) {
+            current.close(current.incident.last_connected, (how, None), now);
+            changes.push(current.change(Happening::Closed));
         }
     }
 }
 
-/// Keeps the newest few.
-fn keep(few: &mut VecDeque<Tracked>, tracked: Tracked) {
-    few.push_back(tracked);
-    if few.len() > PAST_MAX {
-        few.pop_front();
+/// Adds one, and drops the oldest beyond so many.
+fn push_bounded<T>(all: &mut VecDeque<T>, one: T, most: usize) {
+    all.push_back(one);
+    if all.len() > most {
+        all.pop_front();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Decisions: observations in, verdicts out. Nothing here fails: bad luck is data.
 pub mod attempt;
+mod burst;
+pub mod closing;
 pub mod control;
 mod earned;
 pub mod election;
@@ -8,6 +10,7 @@ pub mod fleet;
 pub mod heard;
 pub mod history;
 pub mod incidents;
+pub mod ledger;
 pub mod lookup;
 pub mod notice;
 pub mod placement;

@@ -24,6 +24,7 @@ fn worst(targets: &[TargetReport]) -> Verdict {
 fn target(history: &History, seen: &TargetRound, controls: &[ControlRound]) -> TargetReport {
     let with_attribution = |observation: &Observation| Observation {
         attribution: finding::address_attribution(seen, observation, controls),
+        not_reached: history.not_reached(observation.address),
         ..observation.clone()
     };
     let (finding, totals) = (history.finding(), history.totals());
@@ -148,6 +149,7 @@ pub(super) mod tests {
             started: at,
             finished: at,
             age_seconds: 0.0,
+            waited_seconds: None,
             interval_seconds: 15.0,
         }
     }

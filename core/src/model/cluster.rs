@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Labels, or a selector of labels that must all be there.
 pub type Labels = BTreeMap<String, String>;
@@ -127,6 +128,8 @@ pub struct DaemonSet {
     pub role: Role,
     /// Which nodes it wants.
     pub placement: Placement,
+    /// The interval that its agents are configured for: what an agent claims beyond it is not believed.
+    pub interval: Duration,
 }
 
 /// A pod with our labels.

@@ -1,7 +1,7 @@
 //! What is kept of a report: enough to judge the fleet, and no more.
 use super::config::Kind;
 use super::finding::{Attribution, Reason, Verdict};
-use super::observation::Source;
+use super::observation::{NotReached, Source};
 use super::report::{ClosedOpening, HeldProof, Opening};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -25,8 +25,10 @@ pub struct Heading {
     pub endpoints_revision: Option<String>,
     /// Time between its rounds.
     pub interval: Duration,
-    /// How old its round was when the report was sent.
+    /// How old its round was when the report was sent; once [`Heading::arrived`] was told, when it was read.
     pub age: Duration,
+    /// How long whoever asked for it waited, by the prober's own clock.
+    pub waited: Option<Duration>,
     /// When its round began, by the agent's clock.
     pub started: Timestamp,
     /// When its round ended, by the agent's clock.
@@ -34,6 +36,15 @@ pub struct Heading {
 }
 
 impl Heading {
+    /// Adds to the age what passed between the sending of the report and its reading, at most: `asked` is the time from the question to
+    /// the last byte of the answer, by the reader's clock. A reader that did not run for a while reads a report late, and what it read is
+    /// older by that.
+    pub fn arrived(&mut self, asked: Duration) {
+        if let Some(waited) = self.waited {
+            self.age = self.age.saturating_add(asked.saturating_sub(waited));
+        }
+    }
+
     /// How long its round took. `None` where its clock was set back meanwhile.
     pub fn took(&self) -> Option<Duration> {
         Duration::try_from(self.finished.duration_since(self.started)).ok()
@@ -93,6 +104,8 @@ pub struct Tried {
     pub refused: bool,
     /// A Service's address all of whose endpoints were tried: they speak for it.
     pub endpoints_tried: bool,
+    /// The rounds in a row that tried it and did not reach it.
+    pub not_reached: Option<NotReached>,
 }
 
 /// A witness's report.

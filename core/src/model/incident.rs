@@ -79,8 +79,10 @@ pub struct End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// The guard holds again.
+    /// The guard holds again, and that is proved.
     Blocked,
+    /// The target is not reached any more, and that does not prove that the guard blocks it.
+    NotReachable,
     /// The node is gone.
     NodeGone,
     /// Nobody probes that target there any more.
@@ -88,10 +90,19 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// All of them.
+    pub const ALL: [Ending; 4] = [Ending::Blocked, Ending::NotReachable, Ending::NodeGone, Ending::TargetGone];
+
+    /// True for an end that an agent saw; the others are inferred from what the cluster holds.
+    pub fn is_by_probing(self) -> bool {
+        matches!(self, Ending::Blocked | Ending::NotReachable)
+    }
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Ending::Blocked => "blocked",
+            Ending::NotReachable => "not_reachable",
             Ending::NodeGone => "node_gone",
             Ending::TargetGone => "target_gone",
         }

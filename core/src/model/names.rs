@@ -58,8 +58,6 @@ pub const SENTINEL_BUDGET_MAX: Duration = Duration::from_secs(1);
 pub const GLOBAL_PERIOD: Duration = Duration::from_secs(60);
 /// How long what a climb learnt holds for an address that stays open.
 pub const CLIMB_HOLDS: Duration = Duration::from_secs(5 * 60);
-/// How many blocked rounds in a row close a breach.
-pub const ROUNDS_TO_CLOSE: u32 = 2;
 /// How many closed openings of a target are kept.
 pub const RECENT_MAX: usize = 16;
 /// How many addresses of one opening are remembered: as many as an endpoints file and the configuration together can name.
@@ -190,6 +188,8 @@ pub const FORBIDDEN_NETNS: &str = "GUARDPROBE_FORBIDDEN_NETNS";
 pub const GUARD_LABEL: &str = "guardprobe.dev/guard";
 /// The label of agent and witness pods that says which of the two they are.
 pub const ROLE_LABEL: &str = "guardprobe.dev/role";
+/// The annotation of a DaemonSet of agents that says the interval that they are configured for, as in their configuration.
+pub const INTERVAL_ANNOTATION: &str = "guardprobe.dev/interval";
 /// The label of everything that the reporter writes, with the value [`MANAGER`].
 pub const MANAGER_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Who writes it: also the field manager of server-side apply, and the controller that Events name.
@@ -267,6 +267,8 @@ pub const AGENTS_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long after the first news of a breach its Event is written: notes cannot be changed, and more doors may follow at once.
 pub const SETTLE: Duration = Duration::from_millis(250);
+/// How often the writer of Events looks while news of many nodes may still come.
+pub const GATHERING_PAUSE: Duration = Duration::from_millis(25);
 /// The shortest rest of the writer of Events when there is nothing to write.
 pub const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// How many lines about one node are written as they come, and then one a second.

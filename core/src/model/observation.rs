@@ -3,6 +3,7 @@ use super::address::Family;
 use super::control::ControlAttempts;
 use super::finding::Attribution;
 use super::names;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -214,6 +215,21 @@ pub struct Observation {
     /// between. It counts neither as a probe nor towards the end of a breach.
     #[serde(default, skip_serializing_if = "is_false")]
     pub kept: bool,
+    /// The rounds in a row that tried this address and did not reach it; absent where the newest one did, and until a round is judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_reached: Option<NotReached>,
+}
+
+/// Rounds in a row that tried an address and did not reach it, each by the time at which it began, by the node's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotReached {
+    /// The first round.
+    pub first: Timestamp,
+    /// The round before the newest one; absent while there is only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Timestamp>,
+    /// The newest round.
+    pub newest: Timestamp,
 }
 
 /// How many random hosts of a target's own /24 (IPv6: /64) connected on the target's port.
@@ -258,6 +274,7 @@ impl Observation {
             attempts: None,
             on_node: false,
             kept: false,
+            not_reached: None,
         }
     }
 

@@ -58,6 +58,9 @@ pub struct Head {
     pub age_seconds: f64,
     /// Seconds between the beginnings of rounds.
     pub interval_seconds: f64,
+    /// Seconds that whoever asked waited for this report, by the prober's own clock; absent where it was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_seconds: Option<f64>,
 }
 
 /// One finished round and the state after it.
@@ -154,8 +157,11 @@ pub struct ClosedOpening {
     /// What it was.
     #[serde(flatten)]
     pub opening: Opening,
-    /// When it was over: the start of the first of the blocked rounds that closed it.
+    /// When it was over: the start of the first of the two rounds that closed it.
     pub ended: Timestamp,
+    /// How well the round that closed it proved the target blocked, before any threshold; absent where it did not look blocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
     /// A single connection between rounds that no round confirmed: on record, but not a breach.
     pub transient: bool,
 }

@@ -100,6 +100,7 @@ fn heading(head: &Head, role: Role) -> Result<Heading, String> {
         endpoints_revision: head.endpoints_revision.clone(),
         interval,
         age: seconds("age_seconds", head.age_seconds)?,
+        waited: head.waited_seconds.map(|waited| seconds("waited_seconds", waited)).transpose()?,
         started: head.started,
         finished: head.finished,
     })

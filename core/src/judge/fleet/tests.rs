@@ -57,11 +57,13 @@ fn pod(name: &str, node: &str) -> Pod {
 }
 
 fn set(uid: &str, role: Role) -> DaemonSet {
-    DaemonSet { uid: uid.into(), name: uid.into(), guard: GUARD.parse().unwrap(), role, placement: Placement::default() }
+    let (guard, placement, interval) = (GUARD.parse().unwrap(), Placement::default(), names::INTERVAL);
+    DaemonSet { uid: uid.into(), name: uid.into(), guard, role, placement, interval }
 }
 
 fn known() -> Known {
-    let guard = Guard { name: GUARD.parse().unwrap(), labels: [("egress".to_owned(), "restricted".to_owned())].into() };
+    let labels = [("egress".to_owned(), "restricted".to_owned())].into();
+    let guard = Guard { name: GUARD.parse().unwrap(), labels };
     let mut known = Known::new(vec![guard], Attribution::Weak);
     known.daemon_set(set("set-a", Role::Agent));
     known.daemon_set(set("set-w", Role::Witness));
@@ -79,7 +81,14 @@ fn known_with(pods: &[(&str, &str)]) -> Known {
 }
 
 fn tried(address: &str, alone: Option<Attribution>) -> Tried {
-    Tried { address: address.parse().unwrap(), source: Source::Literal, alone, refused: false, endpoints_tried: false }
+    Tried {
+        address: address.parse().unwrap(),
+        source: Source::Literal,
+        alone,
+        refused: false,
+        endpoints_tried: false,
+        not_reached: None,
+    }
 }
 
 fn target(name: &str, verdict: Verdict, reason: Reason, addresses: Vec<Tried>) -> HeardTarget {
@@ -132,6 +141,7 @@ fn heading(interval: u64, age: u64) -> Heading {
         config_hash: "c0ffee".into(),
         endpoints_revision: None,
         interval: up(interval),
+        waited: None,
         age: up(age),
         started: start(),
         finished: start(),
@@ -174,12 +184,30 @@ fn a_fresh_report_covers_its_node_until_it_is_stale() {
     }
     let row = look(&known, 210);
     assert_eq!((row.age_seconds, row.report, row.pod.unwrap().name), (Some(11.0), Some(("b00".to_owned(), 4)), "a1".to_owned()));
-    let slow = Saying::Agent(Heard { heading: heading(60, 0), targets: vec![blocked()] });
-    known.said("uid-of-a1", slow, up(200));
-    for (now, expected) in [(380, "covered: -"), (381, "uncovered: stale")] {
-        assert_eq!(coverage(&known, now), expected, "three intervals of a minute: {now}");
+    let slow = |interval| Saying::Agent(Heard { heading: heading(interval, 0), targets: vec![blocked()] });
+    // What an agent claims counts as far as its guard is configured for it.
+    for (claimed, configured, stale) in [(60, 60, 381), (60, 3600, 381), (86_400, 60, 381), (86_400, 15, 291), (15, 60, 291)] {
+        known.daemon_set(DaemonSet { interval: up(configured), ..set("set-a", Role::Agent) });
+        known.said("uid-of-a1", slow(claimed), up(200));
+        for (now, expected) in [(stale - 1, "covered: -"), (stale, "uncovered: stale")] {
+            assert_eq!(coverage(&known, now), expected, "claims {claimed} s of {configured} s: {now}");
+        }
     }
     assert!(look(&known, 381).targets.is_empty(), "stale is never blocked");
+}
+
+#[test]
+fn what_a_deleted_pod_said_ends_with_stale_whatever_its_interval() {
+    let mut known = known_with(&[("a1", "n1")]);
+    known.daemon_set(DaemonSet { interval: up(3600), ..set("set-a", Role::Agent) });
+    known.said("uid-of-a1", Saying::Agent(Heard { heading: heading(3600, 0), targets: vec![blocked()] }), up(200));
+    assert_eq!(coverage(&known, 700), "covered: -");
+    known.pod_gone("uid-of-a1", up(210));
+    for (now, expected) in [(290, "covered: -"), (291, "uncovered: no_pod")] {
+        assert_eq!(coverage(&known, now), expected, "{now}");
+    }
+    known.tick(up(291));
+    assert!(known.one("uid-of-a1").is_none(), "and is forgotten then");
 }
 
 #[test]
@@ -389,7 +417,9 @@ fn an_open_incident_is_breached_whatever_is_heard() {
     let mut incidents = Incidents::default();
     let place = place_of(&known, &pod("a1", "n1")).unwrap();
     let told = Heard { heading: heading(15, 1), targets: vec![breached_target()] };
-    incidents.hear(&super::super::incidents::Hearing { place: &place, pod: "uid-of-a1", heard: &told, now: up(200) }, |_| None);
+    incidents.hear(&super::super::incidents::ReportInput { place: &place, pod: "uid-of-a1", heard: &told, now: up(200) }, |_| {
+        Assessment::default()
+    });
     for (said, now) in [(Some(doubtful(Doubt::ControlFailed)), 201), (None, 900)] {
         if let Some(said) = said {
             known.said("uid-of-a1", heard(vec![said]), up(now));

@@ -2,6 +2,8 @@ use super::*;
 use crate::model::config::Kind;
 use crate::model::finding::Finding;
 use crate::model::heard::Tried;
+use crate::model::notice::Record;
+use crate::model::observation::NotReached;
 
 const NODE: &str = "uid-of-n1";
 const IMDS: &str = "169.254.169.254:80";
@@ -27,7 +29,12 @@ fn opening(id: &str, started: i64, last: i64) -> Opening {
 }
 
 fn closed(id: &str, started: i64, ended: i64) -> ClosedOpening {
-    ClosedOpening { opening: opening(id, started, ended), ended: at(ended), transient: false }
+    ClosedOpening {
+        opening: opening(id, started, ended),
+        ended: at(ended),
+        attribution: Some(Attribution::Silence),
+        transient: false,
+    }
 }
 
 fn transient(id: &str, started: i64) -> ClosedOpening {
@@ -45,6 +52,7 @@ fn heading(boot: &str, started: i64) -> Heading {
         endpoints_revision: None,
         interval: Duration::from_secs(15),
         age: Duration::from_secs(1),
+        waited: None,
         started: at(started),
         finished: at(started + 2),
     }
@@ -69,15 +77,23 @@ struct Says {
     exposure: f64,
     tried: Vec<&'static str>,
     skipped: Vec<&'static str>,
+    /// When the rounds in a row began that did not reach what was tried.
+    rounds: Vec<i64>,
 }
 
-fn tried(address: &str) -> Tried {
+fn tried(address: &str, rounds: &[i64]) -> Tried {
+    let not_reached = rounds.last().map(|newest| NotReached {
+        first: at(rounds[0]),
+        previous: rounds.iter().rev().nth(1).map(|previous| at(*previous)),
+        newest: at(*newest),
+    });
     Tried {
         address: address.parse().unwrap(),
         source: Source::Literal,
         alone: Some(Attribution::Silence),
         refused: false,
         endpoints_tried: false,
+        not_reached,
     }
 }
 
@@ -97,10 +113,15 @@ fn says(boot: &'static str, started: i64, finding: Finding) -> Says {
         exposure: 0.0,
         tried: vec![IMDS],
         skipped: vec![],
+        rounds: vec![],
     }
 }
 
 impl Says {
+    /// The rounds in a row that did not reach what was tried, of which the last is this one.
+    fn rounds(self, rounds: &[i64]) -> Self {
+        Says { rounds: rounds.to_vec(), ..self }
+    }
     fn open(self, opening: Opening) -> Self {
         Says { opening: Some(opening), ..self }
     }
@@ -130,15 +151,17 @@ impl Told {
             recent: says.recent,
             startup_exposure: Duration::from_secs_f64(says.exposure),
             addresses_given: false,
-            addresses: says.tried.iter().map(|address| tried(address)).collect(),
+            addresses: says.tried.iter().map(|address| tried(address, &says.rounds)).collect(),
             skipped: says.skipped.iter().map(|address| address.parse().unwrap()).collect(),
             proof: None,
             held_proof: None,
         };
         let heard = Heard { heading, targets: vec![target] };
         let now = Duration::from_secs((says.started + 3 - self.began).try_into().unwrap());
-        let hearing = Hearing { place: &Place { target: String::new(), ..place() }, pod: says.pod, heard: &heard, now };
-        let changes = self.incidents.hear(&hearing, |_| Some(Attribution::Silence));
+        let hearing = ReportInput { place: &Place { target: String::new(), ..place() }, pod: says.pod, heard: &heard, now };
+        let assessment =
+            Assessment { blocked: (says.finding == BLOCKED).then_some(Attribution::Silence), least: Some(Attribution::Silence) };
+        let changes = self.incidents.hear(&hearing, |_| assessment);
         self.note(changes);
         self
     }
@@ -200,18 +223,18 @@ fn a_new_boot_goes_on_with_the_incident_unless_it_was_blocked_before() {
     // The same, but the guard is back before the new boot connects.
     let mut told = Told::new(0);
     told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
-    told.hear(says("b", 140, BLOCKED).since(142)).came(&[]);
-    told.hear(says("b", 140, BLOCKED).since(142)).came(&[]);
-    told.hear(says("b", 155, BLOCKED).since(142)).came(&["closed a.1 99-142 blocked"]);
+    told.hear(says("b", 140, BLOCKED).rounds(&[140])).came(&[]);
+    told.hear(says("b", 140, BLOCKED).rounds(&[140])).came(&[]);
+    told.hear(says("b", 155, BLOCKED).rounds(&[140, 155])).came(&["closed a.1 99-140 blocked"]);
 }
 
 #[test]
 fn one_blocked_round_of_a_new_boot_and_an_inconclusive_one_close_nothing() {
     let mut told = Told::new(0);
     told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
-    told.hear(says("b", 140, BLOCKED).since(142)).came(&[]);
-    told.hear(says("b", 155, Finding::Inconclusive(Doubt::ControlFailed)).since(157)).came(&[]);
-    told.hear(says("b", 170, BLOCKED).since(172)).came(&[]);
+    told.hear(says("b", 140, BLOCKED).rounds(&[140])).came(&[]);
+    told.hear(says("b", 155, Finding::Inconclusive(Doubt::ControlFailed)).rounds(&[140, 155])).came(&[]);
+    told.hear(says("b", 170, BLOCKED).rounds(&[170])).came(&[]);
     told.hear(says("b", 185, BREACHED).open(opening("b.1", 185, 186))).came(&["changed a.1 99"]);
 }
 
@@ -219,10 +242,10 @@ fn one_blocked_round_of_a_new_boot_and_an_inconclusive_one_close_nothing() {
 fn another_pod_that_is_blocked_does_not_close_what_one_has_open() {
     let mut told = Told::new(0);
     told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
-    let other = |started| Says { pod: "pod-2", ..says("z", started, BLOCKED).since(50) };
+    let other = |started| Says { pod: "pod-2", ..says("z", started, BLOCKED).rounds(&[50, started - 15, started]) };
     told.hear(other(110)).hear(other(125)).came(&[]);
     told.incidents.pod_gone(&Place { target: String::new(), ..place() }, "pod-1");
-    told.hear(other(140)).came(&["closed a.1 99-101 blocked"]);
+    told.hear(other(140)).came(&["closed a.1 99-125 blocked"]);
 }
 
 #[test]
@@ -247,7 +270,7 @@ fn one_that_was_over_before_the_open_one_began_is_a_story_of_its_own() {
     let mut told = Told::new(2000);
     let mut open = Tracked::new_for_test("a.2", 1990);
     open.incident.place = place();
-    told.incidents.rebuild(open.incident, Duration::ZERO);
+    told.incidents.rebuild(&event(open.incident), Duration::ZERO);
     let now = says("a", 2001, BREACHED).open(opening("a.2", 1990, 2001)).recent(vec![closed("a.1", 100, 102)]);
     told.hear(now).came(&["opened a.1 100", "closed a.1 100-102 blocked", "changed a.2 1990"]);
 }
@@ -266,7 +289,38 @@ impl Tracked {
             reopened: 0,
             end: None,
         };
-        Tracked { incident, learnt: Duration::ZERO, ended: None, heard_end: false, live: BTreeMap::new() }
+        Tracked {
+            incident,
+            learnt: Duration::ZERO,
+            ended: None,
+            openings: VecDeque::new(),
+            closed: VecDeque::new(),
+            heard_end: false,
+            live: BTreeMap::new(),
+        }
+    }
+}
+
+/// The Event that tells of an incident, and of nothing that was closed before.
+fn event(incident: Incident) -> OwnEvent {
+    event_with(incident, &[])
+}
+
+fn event_with(incident: Incident, closed: &[&str]) -> OwnEvent {
+    let reason = if incident.is_open() { NoticeReason::EgressBreached } else { NoticeReason::EgressBlocked };
+    OwnEvent {
+        namespace: "default".into(),
+        name: format!("of {}", incident.id),
+        reason,
+        regarding: NODE.into(),
+        count: 1,
+        record: Record {
+            guard: incident.place.guard.clone(),
+            target: incident.place.target.clone(),
+            openings: vec![incident.id.clone()],
+            closed: closed.iter().map(|id| (*id).to_owned()).collect(),
+            incident: Some(incident),
+        },
     }
 }
 
@@ -278,24 +332,24 @@ fn rebuilt(end: Option<i64>) -> Incident {
 #[test]
 fn a_reporter_that_starts_goes_on_with_what_its_events_say() {
     let mut told = Told::new(150);
-    told.incidents.rebuild(rebuilt(None), Duration::ZERO);
+    told.incidents.rebuild(&event(rebuilt(None)), Duration::ZERO);
     told.hear(says("a", 160, BLOCKED).open(opening("a.1", 99, 103))).hear(says("a", 175, BREACHED).open(opening("a.1", 99, 176)));
     told.changes.retain(|change| !change.starts_with("changed"));
     told.came(&[]);
     told.hear(says("a", 190, BLOCKED).recent(vec![closed("a.1", 99, 180)])).came(&["closed a.1 99-180 blocked"]);
     // It closed while no reporter lived.
     let mut told = Told::new(200);
-    told.incidents.rebuild(rebuilt(None), Duration::ZERO);
+    told.incidents.rebuild(&event(rebuilt(None)), Duration::ZERO);
     told.hear(says("a", 205, BLOCKED).since(180).recent(vec![closed("a.1", 99, 180)])).came(&["closed a.1 99-180 blocked"]);
     // Agent and reporter were both killed, and the guard came back meanwhile.
     let mut told = Told::new(200);
-    told.incidents.rebuild(rebuilt(None), Duration::ZERO);
-    told.hear(says("b", 205, BLOCKED).since(190)).came(&["closed a.1 99-190 blocked"]);
+    told.incidents.rebuild(&event(rebuilt(None)), Duration::ZERO);
+    told.hear(says("b", 205, BLOCKED).rounds(&[175, 190, 205])).came(&["closed a.1 99-175 blocked"]);
     // All of it was told.
     let mut told = Told::new(200);
-    told.incidents.rebuild(rebuilt(None), Duration::ZERO);
-    told.incidents.rebuild(rebuilt(Some(180)), Duration::ZERO);
-    told.incidents.rebuild(rebuilt(None), Duration::ZERO);
+    told.incidents.rebuild(&event(rebuilt(None)), Duration::ZERO);
+    told.incidents.rebuild(&event(rebuilt(Some(180))), Duration::ZERO);
+    told.incidents.rebuild(&event(rebuilt(None)), Duration::ZERO);
     told.hear(says("a", 205, BLOCKED).since(180).recent(vec![closed("a.1", 99, 180)])).came(&[]);
     // And then it went on.
     told.hear(says("a", 300, BREACHED).open(opening("a.2", 300, 300)).recent(vec![closed("a.1", 99, 180)]))
@@ -321,9 +375,9 @@ fn transient_openings_are_no_incident_and_worth_one_notice_in_ten_minutes() {
     let mut told = Told::new(0);
     let list = vec![transient("a.3", 900), transient("a.2", 200), transient("a.1", 100)];
     told.hear(says("a", 901, BLOCKED).recent(list)).came(&[
-        "transient a.1 100-100 blocked",
-        "transient a.2 200-200 blocked",
-        "transient a.3 900-900 blocked",
+        "transient a.1 100-100 not_reachable",
+        "transient a.2 200-200 not_reachable",
+        "transient a.3 900-900 not_reachable",
     ]);
     let noticed: Vec<_> = told.incidents.all().map(|(tracked, transient)| (tracked.incident.id.clone(), transient)).collect();
     assert_eq!(noticed, [("a.1".to_owned(), true), ("a.3".to_owned(), true)]);
@@ -336,9 +390,9 @@ fn three_boots_that_ended_in_starting_and_were_exposed_are_a_breach() {
     let mut told = Told::new(0);
     told.hear(exposed("a", 100)).hear(exposed("b", 120)).hear(exposed("c", 140)).came(&[]);
     told.hear(exposed("d", 160)).came(&["opened d.starting 100"]);
-    told.hear(says("d", 200, BLOCKED).since(202))
-        .hear(says("d", 215, BLOCKED).since(202))
-        .came(&["closed d.starting 100-202 blocked"]);
+    told.hear(says("d", 200, BLOCKED).rounds(&[200]))
+        .hear(says("d", 215, BLOCKED).rounds(&[200, 215]))
+        .came(&["closed d.starting 100-200 blocked"]);
     // A boot that was not exposed, or got as far as blocked, breaks the row.
     let mut told = Told::new(0);
     told.hear(exposed("a", 100))
@@ -382,7 +436,9 @@ fn an_incident_of_a_node_or_a_target_that_is_gone_ends_with_what_is_known() {
     let heard = Heard { heading, targets: vec![] };
     let place = Place { target: String::new(), ..place() };
     let changes =
-        told.incidents.hear(&Hearing { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(133) }, |_| None);
+        told.incidents.hear(&ReportInput { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(133) }, |_| {
+            Assessment::default()
+        });
     told.note(changes);
     told.came(&["closed a.1 99-101 target_gone"]);
 }
@@ -413,8 +469,12 @@ fn an_end_is_proved_by_what_tried_the_door_that_was_open() {
     ] {
         let mut told = Told::new(0);
         told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
-        let says = |started| Says { tried: tried.clone(), skipped: skipped.clone(), ..says("b", started, BLOCKED).since(142) };
-        told.hear(says(140)).hear(says(155));
+        let says = |rounds: &[i64]| Says {
+            tried: tried.clone(),
+            skipped: skipped.clone(),
+            ..says("b", rounds[rounds.len() - 1], BLOCKED).rounds(rounds)
+        };
+        told.hear(says(&[140])).hear(says(&[140, 155]));
         assert_eq!(told.changes.len(), usize::from(closes), "{tried:?} {skipped:?}");
     }
 }
@@ -431,7 +491,7 @@ fn what_those_before_told_is_not_told_again_though_another_came_after_it() {
         if turned {
             events.reverse();
         }
-        events.into_iter().for_each(|incident| told.incidents.rebuild(incident, Duration::ZERO));
+        events.into_iter().for_each(|incident| told.incidents.rebuild(&event(incident), Duration::ZERO));
         let recent = vec![closed("a.2", 1300, 1420), closed("a.1", 100, 220)];
         told.hear(says("a", 2201, BLOCKED).since(1420).recent(recent)).came(&[]);
     }
@@ -453,10 +513,10 @@ fn a_reopened_incident_waits_for_its_last_end_to_be_told_though_another_began() 
 fn replicas_that_heard_of_it_at_different_times_come_to_the_same_name() {
     let mut told = Told::new(0);
     told.hear(says("b", 140, BREACHED).open(opening("b.1", 140, 141))).came(&["opened b.1 140"]);
-    assert!(told.incidents.adopt(&rebuilt(None)));
+    assert!(told.incidents.adopt(&event(rebuilt(None))));
     let incident = told.incidents.open_at(&place()).unwrap();
     assert_eq!((incident.id.as_str(), incident.started), ("a.1", at(99)));
-    assert!(told.incidents.adopt(&Incident { id: "c.1".into(), started: at(150), ..rebuilt(None) }));
+    assert!(told.incidents.adopt(&event(Incident { id: "c.1".into(), started: at(150), ..rebuilt(None) })));
     assert_eq!(told.incidents.open_at(&place()).unwrap().id, "a.1", "one that began later has no say");
 }
 
@@ -483,7 +543,9 @@ fn an_agent_that_invents_targets_fills_nothing_but_its_own_few_places() {
         };
         let heard = Heard { heading, targets: (0..32).map(target).collect() };
         let place = Place { target: String::new(), ..place() };
-        told.incidents.hear(&Hearing { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(1) }, |_| None);
+        told.incidents.hear(&ReportInput { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(1) }, |_| {
+            Assessment::default()
+        });
     }
     assert_eq!(told.incidents.all().count(), 64);
 }
@@ -500,6 +562,177 @@ fn an_end_is_shown_for_two_minutes_and_not_when_it_was_only_read_of() {
     told.hear(says("a", 140, BREACHED).open(opening("a.2", 139, 140)).recent(vec![closed("a.1", 99, 101)]));
     assert!(ended(&told, 150).is_empty());
     let mut told = Told::new(200);
-    told.incidents.rebuild(rebuilt(Some(180)), Duration::ZERO);
+    told.incidents.rebuild(&event(rebuilt(Some(180))), Duration::ZERO);
     assert!(ended(&told, 0).is_empty(), "whoever was there told of it");
+}
+
+#[test]
+fn each_kind_of_a_closed_opening_is_told_from_the_others() {
+    let one = |started, ended| closed("a.9", started, ended);
+    let open = |started| Incident { started: at(started), ..rebuilt(None) };
+    let over = |started, end| Incident { started: at(started), ..rebuilt(Some(end)) };
+    let brief = transient("a.9", 100);
+    let with_id = |started| Incident { id: "a.9".into(), ..open(started) };
+    let none = VecDeque::new;
+    for (what, closed, known, ours, current, before, expected) in [
+        ("known", one(100, 110), true, true, None, none(), ClosedKind::Known),
+        ("known transient", brief.clone(), true, true, None, none(), ClosedKind::Known),
+        ("transient", brief.clone(), false, true, Some(open(50)), none(), ClosedKind::Transient),
+        ("old transient", brief, false, false, None, none(), ClosedKind::ToldBefore),
+        ("new", one(100, 110), false, true, None, none(), ClosedKind::New),
+        ("old", one(100, 110), false, false, None, none(), ClosedKind::ToldBefore),
+        ("current", one(100, 110), false, true, Some(open(90)), none(), ClosedKind::Current),
+        ("current, though old", one(100, 110), false, false, Some(open(90)), none(), ClosedKind::Current),
+        ("current, ends as it began", one(100, 110), false, true, Some(open(110)), none(), ClosedKind::Current),
+        ("late", one(100, 110), false, true, Some(open(111)), none(), ClosedKind::Late),
+        ("late and old", one(100, 110), false, false, Some(open(111)), none(), ClosedKind::ToldBefore),
+        ("it named the incident", one(100, 110), false, true, Some(with_id(111)), none(), ClosedKind::Current),
+        ("belongs", one(100, 110), false, true, Some(over(100, 110)), none(), ClosedKind::Belongs),
+        ("begins before", one(99, 110), false, true, Some(over(100, 110)), none(), ClosedKind::New),
+        ("ends after", one(100, 111), false, true, Some(over(100, 110)), none(), ClosedKind::New),
+        ("of one before", one(100, 110), false, true, Some(over(500, 600)), [over(90, 120)].into(), ClosedKind::Belongs),
+        ("of none before", one(100, 110), false, true, Some(over(500, 600)), [over(110, 120)].into(), ClosedKind::New),
+    ] {
+        assert_eq!(closed_kind(&closed, known, ours, current.as_ref(), &before), expected, "{what}");
+    }
+}
+
+#[test]
+fn an_end_that_proves_nothing_is_not_reachable() {
+    let refused = Finding::Inconclusive(Doubt::Refused);
+    let silence = Some(Attribution::Silence);
+    // What closed the opening, how well its round proved it, and what the newest round says.
+    for (finding, attribution, expected) in [
+        (BLOCKED, silence, "blocked"),
+        (BLOCKED, None, "blocked"),
+        (refused, silence, "blocked"),
+        (refused, Some(Attribution::Weak), "not_reachable"),
+        (refused, None, "not_reachable"),
+    ] {
+        let mut told = Told::new(0);
+        told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+        let over = ClosedOpening { attribution, ..closed("a.1", 99, 115) };
+        told.hear(says("a", 130, finding).recent(vec![over])).came(&[&format!("closed a.1 99-115 {expected}")]);
+    }
+    // Nobody has it open any more, and another boot is refused.
+    let mut told = Told::new(0);
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+    told.hear(says("b", 130, refused).rounds(&[130])).came(&[]);
+    told.hear(says("b", 145, refused).rounds(&[130, 145])).came(&["closed a.1 99-130 not_reachable"]);
+}
+
+#[test]
+fn the_least_that_is_accepted_decides_how_it_ended() {
+    let some = |level| Some(level);
+    for (blocked, least, closing, expected) in [
+        (None, some(Attribution::Silence), some(Attribution::Silence), (Ending::Blocked, some(Attribution::Silence))),
+        (None, some(Attribution::Rejected), some(Attribution::Silence), (Ending::NotReachable, None)),
+        (None, None, some(Attribution::Rejected), (Ending::NotReachable, None)),
+        (some(Attribution::Witnessed), some(Attribution::Silence), None, (Ending::Blocked, some(Attribution::Witnessed))),
+        (
+            some(Attribution::Silence),
+            some(Attribution::Silence),
+            some(Attribution::Rejected),
+            (Ending::Blocked, some(Attribution::Rejected)),
+        ),
+        (None, some(Attribution::Weak), None, (Ending::NotReachable, None)),
+    ] {
+        assert_eq!(Assessment { blocked, least }.ending(closing), expected, "{blocked:?} {least:?} {closing:?}");
+    }
+}
+
+#[test]
+fn rounds_in_which_an_address_was_only_kept_close_nothing() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101))).came(&["opened a.1 99"]);
+    // A global address is tried once a minute: the report repeats what was seen, and its count does not grow.
+    for started in [130, 145, 160, 175] {
+        told.hear(says("b", started, BLOCKED).since(50).rounds(&[130])).came(&[]);
+    }
+    told.hear(says("b", 190, BLOCKED).since(50).rounds(&[130, 190])).came(&["closed a.1 99-130 blocked"]);
+}
+
+#[test]
+fn a_reporter_that_starts_knows_an_incident_that_was_reopened() {
+    let reopened = |end: Option<i64>| Incident { reopened: 1, openings: 2, ..rebuilt(end) };
+    let recent = || vec![closed("a.2", 300, 360), closed("a.1", 99, 180)];
+    // It is over for the second time, and its last end is not told yet; the agent that saw both has been replaced.
+    let mut told = Told::new(400);
+    told.incidents.rebuild(&event_with(reopened(Some(360)), &["a.1", "a.2"]), Duration::ZERO);
+    told.hear(says("b", 880, BREACHED).open(opening("b.1", 879, 881))).came(&["reopened a.1 99"]);
+    assert_eq!(told.incidents.open_at(&place()).unwrap().reopened, 2);
+    // The same with the same agent: nothing of what it lists is news.
+    let mut told = Told::new(400);
+    told.incidents.rebuild(&event_with(reopened(Some(360)), &["a.1", "a.2"]), Duration::ZERO);
+    told.hear(says("a", 410, BLOCKED).recent(recent())).came(&[]);
+    // It is open for the second time.
+    let mut told = Told::new(310);
+    let mut event = event_with(reopened(None), &["a.1"]);
+    event.record.openings.push("a.2".into());
+    told.incidents.rebuild(&event, Duration::ZERO);
+    told.hear(says("a", 320, BREACHED).open(opening("a.2", 300, 321)).recent(vec![closed("a.1", 99, 180)]));
+    told.changes.retain(|change| !change.starts_with("changed"));
+    told.came(&[]);
+    let incident = told.incidents.open_at(&place()).unwrap();
+    assert_eq!((incident.openings, incident.reopened), (2, 1));
+}
+
+#[test]
+fn transient_openings_that_an_event_names_are_not_told_again() {
+    let brief = |id: &str, started| {
+        let end = Some(End { at: at(started), how: Ending::NotReachable, attribution: None });
+        Incident { id: id.into(), started: at(started), end, ..rebuilt(None) }
+    };
+    let mut told = Told::new(300);
+    let event = OwnEvent { reason: NoticeReason::EgressOpenedBriefly, ..event_with(brief("a.1", 100), &["a.1", "a.2"]) };
+    told.incidents.rebuild(&event, Duration::ZERO);
+    let list = vec![transient("a.3", 290), transient("a.2", 200), transient("a.1", 100)];
+    told.hear(says("a", 305, BLOCKED).recent(list)).came(&["transient a.3 290-290 not_reachable"]);
+    let (tracked, _) = told.incidents.all().next().unwrap();
+    assert_eq!((told.incidents.all().count(), tracked.closed.len()), (1, 3), "it belongs to the same ten minutes");
+    assert!(told.incidents.open_at(&place()).is_none());
+}
+
+#[test]
+fn an_incident_whose_target_went_stays_ended_after_a_restart() {
+    let end = Some(End { at: at(101), how: Ending::TargetGone, attribution: None });
+    let gone = OwnEvent { reason: NoticeReason::EgressNotReachable, ..event(Incident { end, ..rebuilt(None) }) };
+    let mut told = Told::new(300);
+    told.incidents.rebuild(&event(rebuilt(None)), Duration::ZERO);
+    told.incidents.rebuild(&gone, Duration::ZERO);
+    assert!(told.incidents.open_at(&place()).is_none());
+    assert_eq!(told.incidents.open_beside(&Place { target: String::new(), ..place() }).count(), 0);
+}
+
+#[test]
+fn what_could_not_be_told_is_given_up_when_its_event_would_be_gone() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 130, BLOCKED).recent(vec![transient("a.2", 120), closed("a.1", 99, 115)]));
+    let (hour, never) = (Duration::from_secs(133) + names::EVENTS_KEPT, |_: &Tracked, _: bool| false);
+    told.incidents.forget(hour, never);
+    assert_eq!(told.incidents.all().count(), 2);
+    told.incidents.forget(hour + Duration::from_secs(1), never);
+    assert_eq!(told.incidents.all().count(), 0);
+    let expected = [(NoticeReason::EgressBreached, 1), (NoticeReason::EgressOpenedBriefly, 1)];
+    assert_eq!(told.incidents.suppressed(), &BTreeMap::from(expected));
+}
+
+#[test]
+fn replicas_that_judged_an_end_differently_agree_on_the_event() {
+    let mut told = Told::new(0);
+    told.hear(
+        says("a", 130, Finding::Inconclusive(Doubt::Refused))
+            .recent(vec![ClosedOpening { attribution: None, ..closed("a.1", 99, 115) }]),
+    );
+    told.came(&["opened a.1 99", "closed a.1 99-115 not_reachable"]);
+    let end = End { at: at(115), how: Ending::Blocked, attribution: Some(Attribution::Witnessed) };
+    assert!(told.incidents.adopt(&event(Incident { end: Some(end), ..rebuilt(None) })));
+    let (tracked, _) = told.incidents.all().next().unwrap();
+    assert_eq!(tracked.incident.end, Some(end));
+    // An Event of before it was reopened says nothing of its last end.
+    assert!(told.incidents.adopt(&event(Incident { end: None, ..rebuilt(None) })));
+    let other = End { how: Ending::NotReachable, attribution: None, ..end };
+    told.incidents.adopt(&event(Incident { end: Some(other), reopened: 1, ..rebuilt(None) }));
+    let (tracked, _) = told.incidents.all().next().unwrap();
+    assert_eq!(tracked.incident.end, Some(end));
 }
