@@ -13,5 +13,7 @@ mod incidents;
 mod over_time;
 #[path = "reporter/scale.rs"]
 mod scale;
+#[path = "reporter/soak.rs"]
+mod soak;
 #[path = "reporter/writing.rs"]
 mod writing;

@@ -129,7 +129,9 @@ impl Record {
         }
         known.tally.rounds += 1;
         (known.round, known.span) = (round, (began, now));
-        self.publish_round(told, known.tally.rounds == 1);
+        // The first round is news of itself: whoever waits has heard of nothing but that there is none yet.
+        let is_news = known.tally.rounds == 1 || known.histories.may_end_a_breach();
+        self.publish_round(told, is_news);
     }
 
     /// True when the newest round saw no connection to that target: only then do sentinels go there.
@@ -179,12 +181,12 @@ impl Record {
         self.publish_round(told, false);
     }
 
-    /// The same of a round that ended. The first one is news of itself: whoever waits has heard of nothing but that there is none yet.
-    fn publish_round(&self, told: impl IntoIterator<Item = Transition>, first: bool) {
+    /// The same of a round that ended, which may be news of itself.
+    fn publish_round(&self, told: impl IntoIterator<Item = Transition>, is_news: bool) {
         let mut told = told.into_iter().peekable();
         self.news.send_modify(|news| {
             news.number += 1;
-            if first || told.peek().is_some() {
+            if is_news || told.peek().is_some() {
                 news.changed = news.number;
             }
         });

@@ -6,6 +6,7 @@ use super::facts::{eventually, within};
 use super::simulated::{self, Simulated};
 use super::{Ca, DNS, dns_answer, dns_over_tcp, imds, inside, ip, own_namespace};
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
@@ -14,7 +15,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -66,6 +67,8 @@ pub(crate) struct Cluster {
     controllers: &'static str,
     /// The namespaces of the guards: nodes belong to them in turn.
     namespaces: Vec<String>,
+    /// When each connection to IMDS was accepted, and of whom.
+    accepted: Arc<Mutex<Vec<(Timestamp, IpAddr)>>>,
 }
 
 /// A program, or a file, that `tests/tools/build` keeps.
@@ -131,7 +134,16 @@ impl Cluster {
         let extra = extra.iter().map(|argument| argument.replace("FOLDER", place)).collect();
         prepare(&folder);
         let namespaces = vec![guard_namespace()];
-        let cluster = Cluster { name, folder, ca: Ca::new(), api: Mutex::new(Vec::new()), extra, controllers, namespaces };
+        let cluster = Cluster {
+            name,
+            folder,
+            ca: Ca::new(),
+            api: Mutex::new(Vec::new()),
+            extra,
+            controllers,
+            namespaces,
+            accepted: Arc::default(),
+        };
         cluster.network();
         cluster.credentials();
         cluster.start_store();
@@ -168,7 +180,13 @@ impl Cluster {
              add chain ip guard in { type filter hook input priority 0; }
              add rule ip guard in iifname @shut ip daddr { 169.254.169.254, 10.90.0.10, 10.96.0.1 } drop",
         );
-        self.serve("169.254.169.254:80", imds);
+        let accepted = Arc::clone(&self.accepted);
+        self.serve("169.254.169.254:80", move |stream| {
+            if let Ok(from) = stream.peer_addr() {
+                accepted.lock().unwrap().push((Timestamp::now(), from.ip()));
+            }
+            imds(stream);
+        });
         self.serve(&format!("{DNS}:53"), |stream| drop(dns_over_tcp(stream, &dns_answer)));
         let socket = inside(&hub, || UdpSocket::bind(format!("{DNS}:53")).unwrap());
         thread::spawn(move || {
@@ -422,6 +440,11 @@ impl Cluster {
         self.daemon_set_in(&self.namespaces[0], name, role)
     }
 
+    /// What selects the nodes of a guard: with one guard all.
+    fn selector(&self, namespace: &str) -> Value {
+        if self.namespaces.len() == 1 { json!({}) } else { json!({"guard": namespace}) }
+    }
+
     fn daemon_set_in(&self, namespace: &str, name: &str, role: &str) -> String {
         let labels = json!({"guardprobe.dev/guard": "deny", "guardprobe.dev/role": role, "set": name});
         let set = json!({
@@ -432,7 +455,7 @@ impl Cluster {
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {"automountServiceAccountToken": false, "containers": [{"name": "agent", "image": "x"}],
-                             "tolerations": [{"operator": "Exists"}]}
+                             "tolerations": [{"operator": "Exists"}], "nodeSelector": self.selector(namespace)}
                 }
             }
         });
@@ -442,8 +465,8 @@ impl Cluster {
 
     /// Makes a node, and a pod on it that says it is an agent; `pod` may change it.
     pub(crate) fn objects(&self, node: &str, pod: &Value) {
-        let object =
-            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": {"kubernetes.io/os": "linux"}}});
+        let labels = json!({"kubernetes.io/os": "linux", "guard": pod["metadata"]["namespace"]});
+        let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}});
         let (name, ip) =
             (pod["metadata"]["name"].as_str().unwrap().to_owned(), pod["status"]["podIP"].as_str().unwrap().to_owned());
         let (node, pod) = (node.to_owned(), pod.clone());
@@ -568,7 +591,8 @@ impl Cluster {
     /// `coverage` and, for each target, `name verdict reason` of one node.
     pub(crate) fn row(&self, node: &str) -> Vec<String> {
         let fleet = self.fleet();
-        let Some(row) = fleet["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["node"] == node)) else {
+        let is_of_node = |row: &&Value| row["node"] == node && row["coverage"] != "excluded";
+        let Some(row) = fleet["rows"].as_array().and_then(|rows| rows.iter().find(is_of_node)) else {
             return vec![];
         };
         let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
@@ -717,6 +741,12 @@ impl Node<'_> {
         let search = "default.svc.cluster.local svc.cluster.local cluster.local";
         fs::write(folder.join("resolv.conf"), format!("nameserver {DNS}\nsearch {search}\noptions ndots:5\n")).unwrap();
         self.guard();
+    }
+
+    /// When its connections to IMDS were accepted.
+    pub(crate) fn accepted(&self) -> Vec<Timestamp> {
+        let all = self.cluster.accepted.lock().unwrap();
+        all.iter().filter(|(_, from)| *from == IpAddr::V4(self.ip())).map(|(at, _)| *at).collect()
     }
 
     /// The namespace of its guard.

@@ -24,7 +24,7 @@ fn two_hundred_nodes_that_breach_in_the_same_second_are_one_event_first_each_tim
     until_open(&cluster, 200);
     println!("200 nodes in the fleet's metrics after {:?}", began.elapsed());
     sleep(Duration::from_secs(20).saturating_sub(began.elapsed()));
-    let singles = assert_many_first(&cluster.events(), breached);
+    let singles = assert_many(&cluster.events(), breached, 0);
     println!("{} Events of nodes in 20 s", singles.len());
     assert!((30..=46).contains(&singles.len()), "20 at once and one a second: {}", singles.len());
     assert!(singles.windows(2).all(|pair| pair[0] <= pair[1]));
@@ -39,7 +39,8 @@ fn two_hundred_nodes_that_breach_in_the_same_second_are_one_event_first_each_tim
     sleep(Duration::from_secs(8));
     let later = |event: &Event| event.event_time.as_ref().unwrap().0 >= again;
     let events: Vec<Event> = cluster.events().into_iter().filter(later).collect();
-    assert_many_first(&events, again);
+    // Half a second may pass before it is written: one that has waited since the first time may come before.
+    assert_many(&events, again, 2);
 }
 
 /// Waits until so many nodes are open in the metrics.
@@ -50,25 +51,27 @@ fn until_open(cluster: &Cluster, nodes: usize) {
     });
 }
 
-/// Asserts that the first Event tells of all nodes, within two seconds of their breach, and the others of one each. Returns the seconds after
-/// which those came that tell of a breach.
+/// Asserts that one Event tells of all nodes, within two seconds of their breach and after so many others at most, and each other one of a
+/// node. Returns the seconds after which those came.
 #[track_caller]
-fn assert_many_first(events: &[Event], breached: Timestamp) -> Vec<f64> {
-    let events: Vec<&Event> = events.iter().filter(|event| event.reason.as_deref() == Some("EgressBreached")).collect();
-    let regarding = events[0].regarding.as_ref().unwrap();
-    assert_eq!((regarding.kind.as_deref(), regarding.name.as_deref()), (Some("DaemonSet"), Some("agents")));
-    let note = events[0].note.as_deref().unwrap();
+fn assert_many(events: &[Event], breached: Timestamp, before: usize) -> Vec<f64> {
+    let mut events: Vec<&Event> = events.iter().filter(|event| event.reason.as_deref() == Some("EgressBreached")).collect();
+    let is_of_node = |event: &&Event| event.regarding.as_ref().unwrap().kind.as_deref() == Some("Node");
+    let place = events.iter().position(|event| !is_of_node(event)).unwrap_or_else(|| panic!("none tells of many: {events:#?}"));
+    assert!(place <= before, "{place} came before");
+    let many = events.remove(place);
+    assert_eq!(many.regarding.as_ref().unwrap().name.as_deref(), Some("agents"));
+    let note = many.note.as_deref().unwrap();
     let begins = format!(
         "200 of 200 nodes of guard {GUARD} are open (imds) within a minute: bare-0000, bare-0001, bare-0002 and 197 more. All nodes"
     );
     assert!(note.starts_with(&begins), "{note}");
-    let is_of_node = |event: &&Event| event.regarding.as_ref().unwrap().kind.as_deref() == Some("Node");
-    assert!(events[1..].iter().all(is_of_node), "one of the fleet");
+    assert!(events.iter().all(is_of_node), "one of the fleet");
     let second = |event: &Event| event.event_time.as_ref().unwrap().0.duration_since(breached).as_secs_f64();
-    let first = second(events[0]);
+    let first = second(many);
     println!("the Event of the fleet {first:.3} s after");
     assert!(first < 2.0, "{first}");
-    events[1..].iter().map(|event| second(event)).collect()
+    events.into_iter().map(second).collect()
 }
 
 fn covered(cluster: &Cluster, nodes: f64) -> Result<(), String> {

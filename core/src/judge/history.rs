@@ -166,6 +166,12 @@ impl Histories {
         })
     }
 
+    /// True when the newest round was the second in a row that did not reach an address: then a breach that another process saw is over.
+    pub fn may_end_a_breach(&self) -> bool {
+        let second = |streak: &Streak<Moment>| streak.previous == Some(streak.first);
+        self.targets.iter().any(|history| history.streaks.values().any(second))
+    }
+
     /// What each verdict of a target has earned at `up` after process start, in the order of [`Verdict::ALL`]: together just that time.
     pub fn earned(&self, target: usize, up: Duration) -> [Duration; 3] {
         self.targets[target].earned.at(up)

@@ -506,7 +506,8 @@ fn planted(notice: &Notice, change: impl Fn(&mut OwnEvent)) -> OwnEvent {
 
 #[test]
 fn an_event_that_somebody_planted_under_our_name_silences_nothing() {
-    let changes: [(&str, fn(&mut OwnEvent)); 5] = [
+    type Change = fn(&mut OwnEvent);
+    let changes: [(&str, Change); 5] = [
         ("reason", |event| event.reason = NoticeReason::EgressBlocked),
         ("regarding", |event| event.regarding = "another node".into()),
         ("guard", |event| event.record.guard = "another/guard".parse().unwrap()),
