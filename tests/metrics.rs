@@ -257,6 +257,7 @@ fn target(name: &str, verdict: Verdict, reason: Reason) -> TargetRow {
         since: None,
         incident,
         held_proof_seconds: None,
+        not_reachable: None,
         missing_addresses: vec![],
     }
 }

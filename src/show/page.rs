@@ -5,6 +5,7 @@ use super::words;
 use guardprobe_core::model::cluster::GuardName;
 use guardprobe_core::model::finding::{Reason, Verdict};
 use guardprobe_core::model::fleet::{Coverage, Excuse, Fleet, Row, TargetRow};
+use guardprobe_core::model::incident::Incident;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
@@ -277,6 +278,15 @@ fn more(all: usize, shown: usize) -> String {
     if all > shown { format!("; {} more are in the table of all nodes", all - shown) } else { String::new() }
 }
 
+/// What to say of an incident whose end proved nothing.
+fn was_open(incident: &Incident) -> String {
+    let end = incident.end.map(|end| time(end.at)).unwrap_or_default();
+    format!(
+        "It was open from {} to {end}. It is no longer reachable, and that is not proved to be the guard. ",
+        time(incident.started)
+    )
+}
+
 fn unknown(rows: &[&Row], now: Timestamp) -> Markup {
     struct Line<'a> {
         row: &'a Row,
@@ -295,11 +305,12 @@ fn unknown(rows: &[&Row], now: Timestamp) -> Markup {
         for target in row.targets.iter().filter(|target| target.verdict == Some(Verdict::Inconclusive)).take(LINES_OF_NODE) {
             let Some(reason @ Reason::Doubt(_)) = target.reason else { continue };
             let explained = words::reason(reason);
+            let was_open = target.not_reachable.as_ref().map(was_open).unwrap_or_default();
             all.push(Line {
                 row,
                 target: &target.name,
                 word: reason.as_str(),
-                means: format!("{} {}", explained.means, explained.next),
+                means: format!("{was_open}{} {}", explained.means, explained.next),
                 since: target.since,
             });
         }

@@ -487,6 +487,11 @@ impl Around<'_> {
             let row = rows.entry(incident.place.target.clone()).or_insert_with(|| unknown(&incident.place.target));
             breached(row, incident);
         }
+        for incident in self.incidents.not_reachable_beside(&here) {
+            if let Some(row) = rows.get_mut(&incident.place.target).filter(|row| row.verdict == Some(Verdict::Inconclusive)) {
+                row.not_reachable = Some(incident.clone());
+            }
+        }
         rows.into_values().collect()
     }
 
@@ -506,6 +511,7 @@ impl Around<'_> {
             since: Some(target.since),
             held_proof_seconds: held.map(|held| held.age_seconds),
             incident: None,
+            not_reachable: None,
             missing_addresses: missing,
         }
     }
@@ -531,6 +537,7 @@ fn unknown(target: &str) -> TargetRow {
         since: None,
         held_proof_seconds: None,
         incident: None,
+        not_reachable: None,
         missing_addresses: Vec::new(),
     }
 }

@@ -314,6 +314,12 @@ impl Incidents {
         current.map(|current| &current.incident).filter(|incident| incident.is_open())
     }
 
+    /// The incidents beside a place, whose target is left empty, that were the last there and whose end proved nothing.
+    pub fn not_reachable_beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Incident> {
+        let current = self.beside(place).filter_map(|(_, history)| history.current.as_ref()).map(|current| &current.incident);
+        current.filter(|incident| incident.end.is_some_and(|end| end.how == Ending::NotReachable))
+    }
+
     /// What agents said lately to be over, one for each place: so that a breach between two looks at the metrics is not lost to them.
     pub fn just_ended(&self, now: Duration) -> BTreeMap<&Place, Timestamp> {
         let lately = |tracked: &&Tracked| {

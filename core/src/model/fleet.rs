@@ -225,6 +225,9 @@ pub struct TargetRow {
     pub held_proof_seconds: Option<f64>,
     /// The incident that is open.
     pub incident: Option<Incident>,
+    /// The last incident, where it ended within the last ten minutes or so, that end proved nothing, and nothing is proved since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_reachable: Option<Incident>,
     /// Addresses of the API that this agent should have tried by now, and has not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing_addresses: Vec<SocketAddr>,

@@ -27,6 +27,7 @@ pub(in crate::judge) fn row(node: &str, coverage: Coverage, doubt: Option<Doubt>
         since: None,
         held_proof_seconds: None,
         incident: None,
+        not_reachable: None,
         missing_addresses: vec![],
     });
     Row {
