@@ -439,6 +439,7 @@ impl House {
         let changes = inner.lasting.look(&inner.fleet, now);
         inner.lasting.date(&mut inner.fleet);
         self.tell(inner, now, changes);
+        inner.ledger.forget(now.up); // also on a replica that writes nothing
         let ledger = &inner.ledger;
         inner.incidents.forget(now.up, |tracked, transient| ledger.is_told(tracked, transient, now.up));
         let known = &inner.known;

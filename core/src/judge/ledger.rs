@@ -101,8 +101,19 @@ impl Entry {
         Entry { state: State::Unwritten, subject: None, refusals: 0, again: Duration::ZERO, used: now }
     }
 
-    fn is_told(&self) -> bool {
-        matches!(self.state, State::Posted(_) | State::Expired | State::Rejected)
+    /// True when an Event of that subject was written under this name, or never will be. One that was planted and is gone says nothing.
+    fn is_told(&self, subject: &EventSubject) -> bool {
+        match self.state {
+            State::Posted(_) | State::Expired => self.subject.as_ref() == Some(subject),
+            State::Rejected => true,
+            State::Unwritten | State::Taken => false,
+        }
+    }
+
+    fn expire(&mut self) {
+        if matches!(self.state, State::Posted(_)) {
+            self.state = State::Expired;
+        }
     }
 }
 
@@ -165,14 +176,14 @@ impl Ledger {
             let here = matches!(&entry.state, State::Posted(posted) if posted.namespace == namespace);
             here && !there.contains(name.as_str())
         });
-        expired.for_each(|(_, entry)| entry.state = State::Expired);
+        expired.for_each(|(_, entry)| entry.expire());
         events.iter().for_each(|event| self.seen(event, now));
     }
 
     /// An Event of ours is not there any more.
     pub fn gone(&mut self, name: &str) {
         if let Some(entry) = self.events.get_mut(name) {
-            entry.state = State::Expired;
+            entry.expire();
         }
     }
 
@@ -219,7 +230,7 @@ impl Ledger {
 
     fn is_done(&self, notice: &Notice) -> bool {
         match self.named(notice) {
-            Some(name) => self.events.get(&name).is_some_and(Entry::is_told),
+            Some(name) => self.events.get(&name).is_some_and(|entry| entry.is_told(&notice.subject())),
             None => true, // every name that it may have is somebody else's: it can never be written
         }
     }
@@ -282,7 +293,7 @@ impl Ledger {
         }
         self.waiting = todo.iter().filter(|act| act.notice().not_before <= now).count();
         self.note_what_is_over(&lasting);
-        self.events.retain(|_, entry| now.saturating_sub(entry.used) < KEPT);
+        self.forget(now);
         self.watch_bursts(wanted, &todo, known, nodes_of, (moment, since_last_look.min(LOOK_MAX)));
         if let Some(many) = self.many(now) {
             return Some(Act::Post(many));
@@ -290,6 +301,11 @@ impl Ledger {
         let ready = |act: &&Act| act.notice().not_before <= now && !self.is_held_back(act);
         let next = todo.iter().filter(ready).min_by_key(|act| self.order(act))?;
         self.tokens.take().then(|| next.clone())
+    }
+
+    /// Forgets the names that nobody has wanted for long.
+    pub fn forget(&mut self, now: Duration) {
+        self.events.retain(|_, entry| now.saturating_sub(entry.used) < KEPT);
     }
 
     /// True while news wait for others of their kind, so that it is to be looked again soon.
@@ -310,7 +326,7 @@ impl Ledger {
                 Some(Act::Renew { notice: named(), count: count.max(2) })
             }
             State::Unwritten => Some(Act::Post(named())),
-            State::Expired if notice.lasts => Some(Act::Post(named())),
+            State::Expired if notice.lasts || !entry.is_told(&notice.subject()) => Some(Act::Post(named())),
             State::Posted(_) | State::Expired | State::Rejected | State::Taken => None,
         }
     }
@@ -387,7 +403,7 @@ impl Ledger {
         let settled = settled.filter(|(since, _)| now.saturating_sub(since.up) >= names::BURST_SETTLE);
         let mut due = settled.filter_map(|(_, notice)| {
             let name = self.named(notice)?;
-            let may = self.events.get(&name).is_none_or(|entry| !entry.is_told() && entry.again <= now);
+            let may = self.events.get(&name).is_none_or(|entry| !entry.is_told(&notice.subject()) && entry.again <= now);
             may.then(|| Notice { name, ..notice.clone() })
         });
         due.next()

@@ -780,3 +780,37 @@ fn nodes_that_follow_within_a_minute_are_covered_by_the_event_about_many() {
     assert_eq!(open(&mut reporter, 200..240), 0, "no more than a tenth");
     assert_eq!(open(&mut reporter, 240..241), 1, "more than a tenth within a minute, which begins after the first one's");
 }
+
+#[test]
+fn an_event_that_was_planted_and_deleted_again_silences_nothing() {
+    for node_is_open in [true, false] {
+        let mut reporter = Reporter::of(3);
+        hear(
+            &mut reporter.incidents,
+            1,
+            node_is_open.then(|| opening(1)),
+            if node_is_open { vec![] } else { vec![ended(1)] },
+            s(0.0),
+        );
+        let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0));
+        for notice in &wanted {
+            reporter.ledger.seen(&planted(notice, |event| event.regarding = "another node".into()), s(0.0));
+            reporter.ledger.gone(&notice.name);
+        }
+        reporter.run_until(3.0);
+        let expected: &[&str] =
+            if node_is_open { &["EgressBreached imds"] } else { &["EgressBreached imds", "EgressBlocked imds"] };
+        assert_eq!(reporter.written(), expected);
+    }
+}
+
+#[test]
+fn what_was_never_ours_is_not_told_because_it_is_gone() {
+    let mut reporter = Reporter::of(3);
+    hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
+    let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0));
+    reporter.ledger.taken(&wanted[0].name, s(0.0));
+    reporter.ledger.gone(&wanted[0].name);
+    reporter.run_until(3.0);
+    assert_eq!(reporter.written.remove(0).1.notice().name, other_name(&wanted[0].name, 1));
+}
