@@ -736,3 +736,57 @@ fn replicas_that_judged_an_end_differently_agree_on_the_event() {
     let (tracked, _) = told.incidents.all().next().unwrap();
     assert_eq!(tracked.incident.end, Some(end));
 }
+
+#[test]
+fn an_event_of_another_incident_says_nothing_of_one_that_is_over() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 130, BLOCKED).recent(vec![closed("a.1", 99, 115)]));
+    let end = Some(End { at: at(500), how: Ending::NotReachable, attribution: None });
+    assert!(told.incidents.adopt(&event(Incident { id: "b.1".into(), end, ..rebuilt(None) })));
+    let (tracked, _) = told.incidents.all().next().unwrap();
+    assert_eq!(tracked.incident.end.unwrap().how, Ending::Blocked);
+}
+
+#[test]
+fn what_is_open_and_what_ended_without_proof_is_found_beside_its_node() {
+    let beside = Place { target: String::new(), ..place() };
+    let mut told = Told::new(0);
+    assert!(told.incidents.node_uids().is_empty());
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101)));
+    let open = |told: &Told| told.incidents.open_beside(&beside).map(|incident| incident.id.clone()).collect::<Vec<_>>();
+    let ended =
+        |told: &Told| told.incidents.not_reachable_beside(&beside).map(|incident| incident.id.clone()).collect::<Vec<_>>();
+    assert_eq!((open(&told), ended(&told)), (vec!["a.1".to_owned()], vec![]));
+    assert_eq!(told.incidents.node_uids(), BTreeSet::from([NODE.to_owned()]));
+    let refused = Finding::Inconclusive(Doubt::Refused);
+    told.hear(says("a", 130, refused).recent(vec![ClosedOpening { attribution: None, ..closed("a.1", 99, 115) }]));
+    assert_eq!((open(&told), ended(&told)), (vec![], vec!["a.1".to_owned()]));
+    assert!(told.incidents.suppressed().is_empty());
+    // A proved end is none of both.
+    let mut told = Told::new(0);
+    told.hear(says("a", 130, BLOCKED).recent(vec![closed("a.1", 99, 115)]));
+    assert_eq!((open(&told), ended(&told)), (vec![], vec![]));
+}
+
+#[test]
+fn a_place_is_forgotten_when_it_is_gone_and_has_nothing_more_to_tell() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 130, BLOCKED).recent(vec![closed("a.1", 99, 115)]));
+    told.incidents.forget_places(|_| true);
+    assert_eq!(told.incidents.all().count(), 1, "it is still to be told");
+    told.incidents.forget(Duration::from_secs(1400), |_, _| true);
+    told.incidents.forget_places(|_| false);
+    assert_eq!(told.incidents.node_uids().len(), 1, "its node is there");
+    told.incidents.forget_places(|_| true);
+    assert!(told.incidents.node_uids().is_empty());
+}
+
+#[test]
+fn as_many_closed_openings_are_remembered_as_two_agents_list_twice() {
+    let mut told = Told::new(0);
+    for turn in 0..10 {
+        let list = (0..16).rev().map(|nth| transient(&format!("a.{}", 16 * turn + nth), 16 * turn + nth)).collect();
+        told.hear(says("a", 200 + turn, BLOCKED).recent(list));
+    }
+    assert_eq!(told.incidents.histories[&place()].known.len(), 65);
+}

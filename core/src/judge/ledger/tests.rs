@@ -814,3 +814,30 @@ fn what_was_never_ours_is_not_told_because_it_is_gone() {
     reporter.run_until(3.0);
     assert_eq!(reporter.written.remove(0).1.notice().name, other_name(&wanted[0].name, 1));
 }
+
+#[test]
+fn a_wave_that_follows_a_quiet_time_is_waited_for_like_the_first() {
+    let mut reporter = Reporter::of(200);
+    hear(&mut reporter.incidents, 0, Some(opening(0)), vec![], s(0.0));
+    reporter.run_until(10.0);
+    assert_eq!(reporter.written().len(), 1);
+    (1..4).for_each(|node| hear(&mut reporter.incidents, node, Some(opening(node)), vec![], s(10.0)));
+    reporter.run_until(10.2);
+    hear(&mut reporter.incidents, 4, Some(opening(4)), vec![], s(10.2));
+    reporter.run_until(10.4);
+    assert_eq!(reporter.written(), Vec::<String>::new(), "another came within a quarter of a second");
+    reporter.run_until(11.5);
+    assert_eq!(reporter.written().len(), 4);
+}
+
+#[test]
+fn a_burst_is_forgotten_a_minute_after_its_last_news() {
+    let mut reporter = Reporter::of(100);
+    turn_of(&mut reporter, 30, 1, true);
+    reporter.run_until(2.0);
+    assert_eq!(many_by_reason(&mut reporter), ["EgressBreached"]);
+    reporter.rest_for(50.0);
+    assert_eq!(reporter.ledger.bursts.len(), 1);
+    reporter.rest_for(30.0);
+    assert!(reporter.ledger.bursts.is_empty(), "{:?}", reporter.ledger.bursts);
+}
