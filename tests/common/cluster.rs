@@ -181,10 +181,8 @@ impl Cluster {
              add rule ip guard in iifname @shut ip daddr { 169.254.169.254, 10.90.0.10, 10.96.0.1 } drop",
         );
         let accepted = Arc::clone(&self.accepted);
-        self.serve("169.254.169.254:80", move |stream| {
-            if let Ok(from) = stream.peer_addr() {
-                accepted.lock().unwrap().push((Timestamp::now(), from.ip()));
-            }
+        serve_from(&hub, "169.254.169.254:80".parse().unwrap(), move |stream, from| {
+            accepted.lock().unwrap().push((Timestamp::now(), from.ip()));
             imds(stream);
         });
         self.serve(&format!("{DNS}:53"), |stream| drop(dns_over_tcp(stream, &dns_answer)));
@@ -691,12 +689,19 @@ pub(crate) fn get_in(network: &str, address: &str, path: &str) -> std::io::Resul
 
 /// Serves `handler` in a namespace; bound when this returns.
 pub(crate) fn serve_in(namespace: &str, address: SocketAddr, handler: impl Fn(TcpStream) + Send + Sync + 'static) {
+    serve_from(namespace, address, move |stream, _| handler(stream));
+}
+
+/// The same with the address of each client: one that has reset its connection by now has none any more.
+fn serve_from(namespace: &str, address: SocketAddr, handler: impl Fn(TcpStream, SocketAddr) + Send + Sync + 'static) {
     let listener = inside(namespace, move || TcpListener::bind(address).unwrap());
     let handler = Arc::new(handler);
     thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let handler = Arc::clone(&handler);
-            thread::spawn(move || handler(stream));
+        loop {
+            if let Ok((stream, from)) = listener.accept() {
+                let handler = Arc::clone(&handler);
+                thread::spawn(move || handler(stream, from));
+            }
         }
     });
 }
