@@ -217,18 +217,11 @@ impl Record {
     /// The report as JSON, as it may be shown now, for a request that came at `asked`.
     pub(super) fn report(&self, asked: Duration) -> String {
         let known = self.known();
-        let waited = Some(self.now().saturating_sub(asked).as_secs_f64());
+        let waited_seconds = Some(self.now().saturating_sub(asked).as_secs_f64());
+        let head = Head { waited_seconds, ..self.head(&known) };
         match self.speaker.role {
-            Role::Agent => {
-                let mut report = self.agents_report(&known);
-                report.head.waited_seconds = waited;
-                show::json::json(&report)
-            }
-            Role::Witness => {
-                let mut report = self.witness_report(&known);
-                report.head.waited_seconds = waited;
-                show::json::json(&report)
-            }
+            Role::Agent => show::json::json(&self.agents_report(head, &known)),
+            Role::Witness => show::json::json(&self.witness_report(head, &known)),
         }
     }
 
@@ -243,12 +236,12 @@ impl Record {
         }
     }
 
-    fn agents_report(&self, known: &Known) -> Report {
-        report::as_of(report::agent(self.head(known), &known.histories, &known.round), self.age(known), self.vouched)
+    fn agents_report(&self, head: Head, known: &Known) -> Report {
+        report::as_of(report::agent(head, &known.histories, &known.round), self.age(known), self.vouched)
     }
 
-    fn witness_report(&self, known: &Known) -> WitnessReport {
-        let mut report = report::witness(self.head(known), &known.round);
+    fn witness_report(&self, head: Head, known: &Known) -> WitnessReport {
+        let mut report = report::witness(head, &known.round);
         report.head.age_seconds = self.age(known).as_secs_f64();
         report
     }

@@ -68,8 +68,10 @@ struct Inner {
     trouble: BTreeMap<ApiPart, Option<(Trouble, Duration)>>,
     /// How many lines may still be written about each node that had some lately.
     lines: BTreeMap<String, Bucket>,
-    /// Lines that were not written, and how many of them that was said of.
-    lines_suppressed: (u64, u64),
+    /// Lines that were not written.
+    lines_suppressed: u64,
+    /// How many of them the log has told of.
+    lines_suppressed_told: u64,
     /// For how long in all this process did not run when it should have.
     held_up: Duration,
     /// Whether an incident changed since the fleet was looked at.
@@ -106,7 +108,8 @@ impl House {
             pending,
             trouble: BTreeMap::new(),
             lines: BTreeMap::new(),
-            lines_suppressed: (0, 0),
+            lines_suppressed: 0,
+            lines_suppressed_told: 0,
             held_up: Duration::ZERO,
             changed: false,
             rebuilt: BTreeSet::new(),
@@ -447,15 +450,13 @@ impl House {
         inner.note_held_up(now);
         inner.forget_trouble(now);
         inner.lines.retain(|_, lines| lines.fill(names::NODE_LINES, 1.0, now.up) < names::NODE_LINES);
-        let (suppressed, said) = inner.lines_suppressed;
-        if suppressed > said {
-            let count = suppressed - said;
+        let count = inner.lines_suppressed - std::mem::replace(&mut inner.lines_suppressed_told, inner.lines_suppressed);
+        if count > 0 {
             tracing::warn!(
                 count,
                 "lines were not written: one node has more than {} to tell, and one a second",
                 names::NODE_LINES
             );
-            inner.lines_suppressed.1 = suppressed;
         }
         inner.tell_warnings();
     }
@@ -497,7 +498,7 @@ impl House {
             counts: &inner.counts,
             waiting: inner.ledger.waiting(),
             events_suppressed: inner.incidents.suppressed(),
-            lines_suppressed: inner.lines_suppressed.0,
+            lines_suppressed: inner.lines_suppressed,
             held_up: inner.held_up,
             leader: inner.elector.leads(now.up),
             asked: inner.asking(),
@@ -654,7 +655,7 @@ impl Inner {
         let lines = self.lines.entry(node.to_owned()).or_default();
         lines.fill(names::NODE_LINES, 1.0, now.up);
         let may = lines.take();
-        self.lines_suppressed.0 += u64::from(!may);
+        self.lines_suppressed += u64::from(!may);
         may
     }
 

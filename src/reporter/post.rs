@@ -55,7 +55,7 @@ pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<(), 
 /// How long to rest after a failure.
 fn pause(trouble: &Trouble, rest: Duration) -> Duration {
     match trouble {
-        Trouble::Conflict | Trouble::Missing | Trouble::Invalid(_) | Trouble::Forbidden(_) => Duration::ZERO,
+        Trouble::Missing | Trouble::Conflict | Trouble::Invalid(_) | Trouble::Forbidden(_) => Duration::ZERO,
         Trouble::Busy(seconds) => Duration::from_secs((*seconds).into()).min(BUSY_MAX),
         Trouble::Unauthenticated(_) | Trouble::Unreachable(_) => rest,
     }

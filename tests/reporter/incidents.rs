@@ -139,7 +139,7 @@ fn the_same_with_two_guards_in_two_namespaces() {
 }
 
 /// GUARDPROBE_SEED, or any.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     std::env::var("GUARDPROBE_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap())
 }
 

@@ -1,6 +1,7 @@
 //! Guards that come and go and a reporter that is killed, for an hour: what was told is compared with who accepted connections.
 use crate::common::cluster::{Cluster, Node, Process};
 use crate::common::facts::within;
+use crate::incidents::seed;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::events::v1::Event;
 use serde_json::Value;
@@ -80,7 +81,7 @@ impl Record {
 #[ignore = "an hour: ./test slow"]
 fn an_hour_of_guards_that_come_and_go_and_a_reporter_that_is_killed() {
     let minutes: f64 = std::env::var("GUARDPROBE_SOAK_MINUTES").map_or(60.0, |minutes| minutes.parse().unwrap());
-    let seed = std::env::var("GUARDPROBE_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let seed = seed();
     println!("seed {seed}, {minutes} minutes");
     let mut random = fastrand::Rng::with_seed(seed);
     let cluster = Cluster::with_two_guards();

@@ -7,7 +7,7 @@
 //! | wave | nodes keep coming, each less than a quarter of a second after the other | Events about each wait, for 1.5 s at most |
 //!
 //! News is an Event that is to be written, or one that is there and tells of something that came again.
-use super::notice::event_name;
+use super::notice;
 use crate::model::cluster::{DaemonSet, GuardName};
 use crate::model::fleet::Rules;
 use crate::model::incident::Incident;
@@ -124,19 +124,16 @@ impl Burst {
         }
         let targets: BTreeSet<&str> = new.iter().map(|news| news.target.as_str()).filter(|target| !target.is_empty()).collect();
         let since = self.many.as_ref().map_or(now, |(since, _)| *since);
-        let notice = |id: &str| notice_of(kind, guard, (&nodes, &targets), id);
         let ids = match self.incident_ids(kind, wanted, new.iter().copied()) {
             Some(ids) => ids.to_vec(),
             None => minutes(since.wall),
         };
-        let candidates: Vec<(Notice, Option<Duration>)> = ids
-            .iter()
-            .map(|id| notice(id))
-            .map(|notice| {
-                let told = told_for(&notice);
-                (notice, told)
-            })
-            .collect();
+        let candidate = |id: &String| {
+            let notice = about_many(kind, guard, (&nodes, &targets), id);
+            let told = told_for(&notice);
+            (notice, told)
+        };
+        let candidates: Vec<(Notice, Option<Duration>)> = ids.iter().map(candidate).collect();
         let lately = |told: &Option<Duration>| told.is_some_and(|told| is_first_look || told < names::BURST_WINDOW);
         // One that another replica told of is this one.
         let same = candidates.iter().find(|(_, told)| lately(told));
@@ -182,32 +179,19 @@ fn minutes(began: Timestamp) -> Vec<String> {
 }
 
 /// The notice about many nodes, regarding the guard's DaemonSet.
-fn notice_of(
+fn about_many(
     (guard_name, reason): &Kind,
     guard: GuardNodes<'_>,
     (nodes, targets): (&BTreeSet<&str>, &BTreeSet<&str>),
     id: &str,
 ) -> Notice {
     let regarding = Regarding::DaemonSet { name: guard.daemon_set.name.clone(), uid: guard.daemon_set.uid.clone() };
-    Notice {
-        name: event_name(*reason, guard_name, &regarding, "", id),
-        reason: *reason,
-        guard: guard_name.clone(),
-        target: String::new(),
-        regarding,
-        related: None,
-        saying: Saying::Many {
-            nodes: nodes.len(),
-            of: guard.count,
-            examples: nodes.iter().take(3).map(|node| (*node).to_owned()).collect(),
-            targets: targets.iter().map(|target| (*target).to_owned()).collect(),
-            rate: (guard.rules.event_burst, guard.rules.events_per_second),
-        },
-        lasts: false,
-        not_before: Duration::ZERO,
-        openings: Vec::new(),
-        closed: Vec::new(),
-        count: None,
-        follows: false,
-    }
+    let saying = Saying::Many {
+        nodes: nodes.len(),
+        of: guard.count,
+        examples: nodes.iter().take(3).map(|node| (*node).to_owned()).collect(),
+        targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+        rate: (guard.rules.event_burst, guard.rules.events_per_second),
+    };
+    notice::notice(*reason, guard_name, regarding, "", id, saying)
 }

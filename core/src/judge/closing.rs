@@ -35,6 +35,11 @@ impl<T: Copy + PartialEq> Streak<T> {
             Some(known) => Streak { first: known.first, previous: Some(known.newest), newest: round },
         }
     }
+
+    /// The same rounds by another clock.
+    pub fn by<U>(self, clock: impl Fn(T) -> U) -> Streak<U> {
+        Streak { first: clock(self.first), previous: self.previous.map(&clock), newest: clock(self.newest) }
+    }
 }
 
 /// One address of the newest round.

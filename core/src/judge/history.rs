@@ -315,7 +315,6 @@ impl History {
     fn find(&mut self, began: Moment, now: Moment, seen: &TargetRound, judged: &Judged, all: &mut All<'_>) {
         let mut finding = judged.finding;
         let before = self.verdict();
-        let mut since = now.wall;
         match finding {
             Finding::Breached(_) if self.open.is_none() && all.ending.is_some() => {
                 finding = Finding::Inconclusive(Doubt::Ending);
@@ -325,9 +324,7 @@ impl History {
             Finding::Blocked(_) | Finding::Inconclusive(_) => {}
         }
         self.count(began, seen, finding);
-        if let Some(ended) = self.close(seen, judged.attribution) {
-            since = ended;
-        }
+        let since = self.close(seen, judged.attribution).unwrap_or(now.wall);
         (self.finding, self.rule, self.why) = (finding, judged.rule, judged.why.clone());
         self.attribution = judged.attribution;
         self.hold_proof(began, now, before);
@@ -413,19 +410,15 @@ impl History {
     }
 
     fn listed(&self, seen: &Observation) -> ListedAddress<Duration> {
-        let streak = self.streaks.get(&seen.address).map(|streak| Streak {
-            first: streak.first.up,
-            previous: streak.previous.map(|previous| previous.up),
-            newest: streak.newest.up,
-        });
+        let streak = self.streaks.get(&seen.address).map(|streak| streak.by(|moment| moment.up));
         ListedAddress { address: seen.address, tried: seen.tried(), streak }
     }
 
     /// The rounds in a row that tried that address and did not reach it.
     pub fn not_reached(&self, address: SocketAddr) -> Option<NotReached> {
         let streak = self.streaks.get(&address)?;
-        let wall = |moment: Moment| streak.first.wall_at(moment);
-        Some(NotReached { first: streak.first.wall, previous: streak.previous.map(wall), newest: wall(streak.newest) })
+        let Streak { first, previous, newest } = streak.by(|moment| streak.first.wall_at(moment));
+        Some(NotReached { first, previous, newest })
     }
 
     fn remember(&mut self, closed: ClosedOpening) {

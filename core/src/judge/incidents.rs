@@ -193,7 +193,7 @@ impl Incidents {
             heard_end: false,
             live: BTreeMap::new(),
         };
-        if event.reason == NoticeReason::EgressOpenedBriefly {
+        if event.reason.is_transient() {
             history.rebuild_transient(tracked);
         } else {
             history.rebuild(tracked);
@@ -206,9 +206,9 @@ impl Incidents {
         let Some(incident) = &event.record.incident else { return false };
         let Some(history) = self.histories.get_mut(&incident.place) else { return false };
         let mut all = history.past.iter_mut().chain(&mut history.current);
-        if let Some(same) = all.find(|tracked| tracked.incident.id == incident.id && !tracked.incident.is_open()) {
-            let ended_alike = incident.reopened == same.incident.reopened && incident.end.is_some();
-            same.incident.end = if ended_alike { incident.end } else { same.incident.end };
+        let same = all.find(|tracked| tracked.incident.id == incident.id && !tracked.incident.is_open());
+        if let Some(same) = same.filter(|same| incident.reopened == same.incident.reopened && incident.end.is_some()) {
+            same.incident.end = incident.end;
         }
         let Some(current) = history.current.as_mut() else { return false };
         if current.incident.is_open() && incident.is_open() && incident.started <= current.incident.started {
@@ -310,14 +310,17 @@ impl Incidents {
 
     /// The open incidents beside a place, whose target is left empty: of its guard and node.
     pub fn open_beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Incident> {
-        let current = self.beside(place).filter_map(|(_, history)| history.current.as_ref());
-        current.map(|current| &current.incident).filter(|incident| incident.is_open())
+        self.last_beside(place).filter(|incident| incident.is_open())
     }
 
     /// The incidents beside a place, whose target is left empty, that were the last there and whose end proved nothing.
     pub fn not_reachable_beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Incident> {
-        let current = self.beside(place).filter_map(|(_, history)| history.current.as_ref()).map(|current| &current.incident);
-        current.filter(|incident| incident.end.is_some_and(|end| end.how == Ending::NotReachable))
+        self.last_beside(place).filter(|incident| incident.end.is_some_and(|end| end.how == Ending::NotReachable))
+    }
+
+    /// The last incident of each target beside a place, whose target is left empty.
+    fn last_beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Incident> {
+        self.beside(place).filter_map(|(_, history)| history.current.as_ref()).map(|current| &current.incident)
     }
 
     /// What agents said lately to be over, one for each place: so that a breach between two looks at the metrics is not lost to them.
@@ -669,10 +672,14 @@ impl IncidentHistory {
         self.current.is_some() || !self.past.is_empty() || !self.transients.is_empty()
     }
 
+    /// The incident that is open, though no agent has it open any more.
+    fn unattended(&mut self) -> Option<&mut Tracked> {
+        self.current.as_mut().filter(|current| current.incident.is_open() && current.live.is_empty())
+    }
+
     /// Closes an incident that no agent has open any more when two rounds of another boot or pod did not reach it.
     fn close_unattended(&mut self, input: &TargetInput<'_>, changes: &mut Vec<Change>) {
-        let unattended = |current: &&mut Tracked| current.incident.is_open() && current.live.is_empty();
-        let Some(current) = self.current.as_mut().filter(unattended) else { return };
+        let Some(current) = self.unattended() else { return };
         if closing::starts_again(input.target.reason) {
             return;
         }
@@ -684,8 +691,7 @@ impl IncidentHistory {
     }
 
     fn close_without_proof(&mut self, how: Ending, now: Duration, changes: &mut Vec<Change>) {
-        let unattended = |current: &&mut Tracked| current.incident.is_open() && current.live.is_empty();
-        if let Some(current) = self.current.as_mut().filter(unattended) {
+        if let Some(current) = self.unattended() {
             current.close(current.incident.last_connected, (how, None), now);
             changes.push(current.change(Happening::Closed));
         }

@@ -256,16 +256,6 @@ impl Ledger {
         self.waiting
     }
 
-    /// How many names are remembered.
-    pub fn len(&self) -> usize {
-        self.events.len()
-    }
-
-    /// True when no name is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
     /// What to do next of all that is wanted; `None`: nothing, or nothing yet. Takes from the rate. `nodes_of` counts the nodes of a guard
     /// on which an agent can be.
     pub fn next(

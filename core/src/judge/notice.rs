@@ -20,15 +20,43 @@ pub const OTHER_NAMES: u32 = 3;
 
 /// The name of an Event: the same for the same thing, whoever writes it, so that writing it twice is a conflict.
 pub fn event_name(reason: NoticeReason, guard: &GuardName, regarding: &Regarding, target: &str, id: &str) -> String {
-    let text = [reason.as_str(), &guard.to_string(), regarding.uid(), target, id].join("\n");
-    let hex: String = Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("guardprobe-{hex}")
+    hashed_name(&[reason.as_str(), &guard.to_string(), regarding.uid(), target, id].join("\n"))
 }
 
 /// The name of an Event whose own name somebody else has taken. `turn` counts from 1.
 pub fn other_name(name: &str, turn: u32) -> String {
-    let hex: String = Sha256::digest(format!("{name}\n{turn}")).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    hashed_name(&format!("{name}\n{turn}"))
+}
+
+fn hashed_name(text: &str) -> String {
+    let hex: String = Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("guardprobe-{hex}")
+}
+
+/// A notice that is written once. `id` tells it from others of the same reason about the same.
+pub(super) fn notice(
+    reason: NoticeReason,
+    guard: &GuardName,
+    regarding: Regarding,
+    target: &str,
+    id: &str,
+    saying: Saying,
+) -> Notice {
+    Notice {
+        name: event_name(reason, guard, &regarding, target, id),
+        reason,
+        guard: guard.clone(),
+        target: target.to_owned(),
+        regarding,
+        related: None,
+        saying,
+        lasts: false,
+        not_before: Duration::ZERO,
+        openings: Vec::new(),
+        closed: Vec::new(),
+        count: None,
+        follows: false,
+    }
 }
 
 /// True when the name of an Event is one that we give to what it says it is about: an incident, or a transient opening.
@@ -160,22 +188,15 @@ pub fn judged_nodes(fleet: &Fleet, guard: &GuardName) -> usize {
 /// What is to be said of one incident, or of a transient opening.
 pub(super) fn of_incident(tracked: &Tracked, transient: bool, pod: Option<PodRef>, now: Duration) -> Vec<Notice> {
     let incident = &tracked.incident;
+    let place = &incident.place;
     let notice = |reason: NoticeReason, id: &str| {
-        let regarding = Regarding::Node { name: incident.place.node.clone(), uid: incident.place.node_uid.clone() };
+        let regarding = Regarding::Node { name: place.node.clone(), uid: place.node_uid.clone() };
+        let saying = Saying::Incident(Box::new(incident.clone()));
         Notice {
-            name: event_name(reason, &incident.place.guard, &regarding, &incident.place.target, id),
-            reason,
-            guard: incident.place.guard.clone(),
-            target: incident.place.target.clone(),
-            regarding,
             related: pod.clone(),
-            saying: Saying::Incident(Box::new(incident.clone())),
-            lasts: false,
-            not_before: Duration::ZERO,
             openings: tracked.openings.iter().cloned().collect(),
             closed: tracked.closed.iter().cloned().collect(),
-            count: None,
-            follows: false,
+            ..notice(reason, &place.guard, regarding, &place.target, id, saying)
         }
     };
     if transient {
@@ -203,21 +224,7 @@ pub(super) fn of_incident(tracked: &Tracked, transient: bool, pod: Option<PodRef
 
 fn of_row(row: &Row, reason: NoticeReason, target: &str, saying: Saying) -> Notice {
     let regarding = Regarding::Node { name: row.node.clone(), uid: row.node_uid.clone() };
-    Notice {
-        name: event_name(reason, &row.guard, &regarding, target, ""),
-        reason,
-        guard: row.guard.clone(),
-        target: target.to_owned(),
-        regarding,
-        related: row.pod.clone(),
-        saying,
-        lasts: true,
-        not_before: Duration::ZERO,
-        openings: Vec::new(),
-        closed: Vec::new(),
-        count: None,
-        follows: false,
-    }
+    Notice { related: row.pod.clone(), lasts: true, ..notice(reason, &row.guard, regarding, target, "", saying) }
 }
 
 #[cfg(test)]

@@ -661,20 +661,20 @@ fn a_name_that_nobody_wants_is_forgotten_whatever_its_state() {
             _ => reporter.ledger.taken(state, s(0.0)),
         }
     }
-    assert_eq!(reporter.ledger.len(), 5);
+    assert_eq!(reporter.ledger.events.len(), 5);
     reporter.now = 7199.0;
     reporter.next_of(&[]);
-    assert_eq!(reporter.ledger.len(), 5);
+    assert_eq!(reporter.ledger.events.len(), 5);
     reporter.now = 7201.0;
     reporter.next_of(&[]);
-    assert!(reporter.ledger.is_empty());
+    assert!(reporter.ledger.events.is_empty());
     // One that is wanted stays.
     reporter.ledger.written(&Act::Post(one.clone()), s(7201.0));
     for _ in 0..5 {
         reporter.now += 3600.0;
         reporter.next_of(std::slice::from_ref(&one));
     }
-    assert_eq!(reporter.ledger.len(), 1);
+    assert_eq!(reporter.ledger.events.len(), 1);
 }
 
 #[test]
