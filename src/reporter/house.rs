@@ -367,6 +367,10 @@ impl House {
         if !inner.elector.leads(now.up) || inner.must_wait_for(&ApiPart::node_events(), now.up) {
             return None;
         }
+        // How many nodes are very many is a share of all of them.
+        if inner.fleet.rows.is_empty() {
+            return None;
+        }
         let wanted = notice::wanted(&inner.fleet, &inner.incidents, &inner.lasting, &inner.known.rules, now.up);
         let fleet = &inner.fleet;
         inner.ledger.next(&wanted, &inner.known, |guard| notice::judged_nodes(fleet, guard), now)

@@ -366,3 +366,14 @@ fn what_it_is_told_wrongly_is_refused_with_the_place() {
     std::fs::remove_file(&file).unwrap();
     assert!(status == 2 && said.contains(":1:22: guards[0].label: unknown key, did you mean labels?"), "{said}");
 }
+
+#[test]
+fn a_reporter_that_starts_counts_the_nodes_before_it_calls_some_very_many() {
+    let cluster = Cluster::new();
+    let agents = cluster.simulated(200);
+    agents.breach(15);
+    let _reporter = cluster.reporter();
+    within(SOON, "each is told", || if cluster.told().len() >= 15 { Ok(()) } else { Err(format!("{:?}", cluster.told())) });
+    let of_many: Vec<String> = cluster.told().into_iter().filter(|told| told.contains("agents")).collect();
+    assert_eq!(of_many, Vec::<String>::new(), "15 of 200 are not very many");
+}
