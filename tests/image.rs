@@ -51,9 +51,9 @@ const CONFIG: &str = "\
 guard: default/deny
 timeout: 1100ms
 targets:
-  - {name: imds, kind: imds}
+  - {name: imds, kind: imds, addresses: [\"169.254.169.254:80\"]}
   - {name: kube-api, kind: kube-api, endpointsFile: /etc/guardprobe/endpoints.json, caFile: /etc/guardprobe/ca.crt}
-  - {name: vault, kind: tcp, addresses: [\"vault.example:8200\"]}
+  - {name: vault, kind: tcp, addresses: [\"vault.example:8200\"], proof: weak}
 ";
 
 #[test]
@@ -88,7 +88,7 @@ fn the_reporter_says_what_it_lacks() {
     let output = run(&world, &root, &["reporter", "--guard", "default/deny"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("expected a service account's token in this pod, or KUBECONFIG"), "{said}");
+    assert!(said.contains("this is no pod with a service account: expected one of them"), "{said}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 use super::{Cluster, Trouble, words};
 use guardprobe_core::judge::election::Lease;
 use guardprobe_core::model::names;
-use guardprobe_core::model::notice::{Notice, Regarding};
+use guardprobe_core::model::notice::{Notice, OwnEvent, Regarding};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
@@ -82,22 +82,23 @@ impl Cluster {
         Api::namespaced(self.client.clone(), notice.namespace())
     }
 
-    /// Writes the Event of a notice. One of that name with the same subject is as good.
+    /// Writes the Event of a notice. Where one of that name with the same subject is there already, it is returned as it stands.
     ///
     /// # Errors
     /// As the API server says; [`Trouble::Conflict`] when an Event of that name is about something else, so that it is not ours.
-    pub async fn post(&self, notice: &Notice, note: &str, instance: &str, now: Timestamp) -> Result<(), Trouble> {
+    pub async fn post(&self, notice: &Notice, note: &str, instance: &str, now: Timestamp) -> Result<Option<OwnEvent>, Trouble> {
         let event = event(notice, note, instance, now);
         let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
         match in_time(self.events(notice).create(&params, &event)).await {
-            Err(Trouble::Conflict) => self.is_ours(notice).await,
-            other => other.map(drop),
+            Err(Trouble::Conflict) => self.ours(notice).await.map(Some),
+            other => other.map(|_| None),
         }
     }
 
-    async fn is_ours(&self, notice: &Notice) -> Result<(), Trouble> {
+    /// The Event that has the name of a notice, if it is the one that the notice asks for.
+    async fn ours(&self, notice: &Notice) -> Result<OwnEvent, Trouble> {
         let there = words::event(in_time(self.events(notice).get(&notice.name)).await?);
-        if there.is_some_and(|event| event.subject() == notice.subject()) { Ok(()) } else { Err(Trouble::Conflict) }
+        there.filter(|event| event.subject() == notice.subject()).ok_or(Trouble::Conflict)
     }
 
     /// Says that what an Event tells of goes on, what is known by now, and how often it was seen. That also renews its time to live.

@@ -11,7 +11,7 @@ use crate::show::page::Teller;
 use guardprobe_core::judge::election::Elector;
 use guardprobe_core::judge::fleet::{self, Contact, Known, Saying};
 use guardprobe_core::judge::incidents::{Incidents, ReportInput};
-use guardprobe_core::judge::ledger::{Act, Ledger};
+use guardprobe_core::judge::ledger::{Act, Ledger, Refusal};
 use guardprobe_core::judge::notice::{self, Lasting};
 use guardprobe_core::judge::rate::Bucket;
 use guardprobe_core::model::cluster::{DaemonSet, GuardName, Node, Pod, Service};
@@ -265,17 +265,14 @@ impl House {
         self.news_of(&ApiPart::Events(namespace.to_owned()), news, |inner, now, news| match news {
             News::All(events) => {
                 inner.ledger.listed(namespace, &events, now.up);
-                if inner.rebuilt.insert(namespace.to_owned()) {
-                    inner.rebuild(&events, now);
-                }
+                let is_first = inner.rebuilt.insert(namespace.to_owned());
+                inner.learn_from(&events, is_first, now);
             }
             News::Here(event) => {
-                if notice::is_named_for_its_incident(&event) && !event.reason.is_transient() {
-                    inner.incidents.adopt(&event);
-                }
                 inner.ledger.seen(&event, now.up);
+                inner.learn_from(std::slice::from_ref(&event), false, now);
             }
-            News::Gone(event) => inner.ledger.gone(&event.name),
+            News::Gone(event) => inner.ledger.gone(namespace, &event.name),
             News::Trouble(_) => {}
         });
     }
@@ -322,7 +319,9 @@ impl House {
         let seen = inner.known.one(uid).filter(|seen| seen.gone.is_none());
         let Some(place) = seen.and_then(|seen| fleet::place_of(&inner.known, &seen.pod)) else { return false };
         let reached = inner.known.reached_on(&place.node, now.up);
-        let input = ReportInput { place: &place, pod: uid, heard: &heard, now: now.up };
+        let is_complete =
+            inner.incidents.open_beside(&place).next().is_none() || inner.known.others_were_heard(&place, uid, now.up);
+        let input = ReportInput { place: &place, pod: uid, heard: &heard, is_complete, now: now.up };
         let changes = inner.incidents.hear(&input, |target| inner.known.assess(target, &reached, now.up));
         inner.counts.reports.entry(Role::Agent.as_str()).or_default().0 += 1;
         inner.heard = true;
@@ -390,22 +389,35 @@ impl House {
         inner.ledger.written(act, now.up);
     }
 
+    /// It was there already.
+    pub(super) fn found(&self, event: &OwnEvent) {
+        let now = self.now();
+        self.inner().ledger.found(event, now.up);
+    }
+
     /// It could not be.
     pub(super) fn not_written(&self, act: &Act, trouble: &Trouble) {
         let now = self.now().up;
         let mut inner = self.inner();
+        let inner = &mut *inner;
         let notice = act.notice();
         *inner.counts.failed.entry(notice.reason.as_str()).or_default() += 1;
         match trouble {
-            Trouble::Missing if matches!(act, Act::Renew { .. }) => inner.ledger.gone(&notice.name),
-            Trouble::Conflict => {
+            Trouble::Missing if matches!(act, Act::Renew { .. }) => inner.ledger.gone(notice.namespace(), &notice.name),
+            Trouble::Conflict if matches!(act, Act::Post(_)) => {
                 inner.counts.names_taken += 1;
-                inner.ledger.taken(&notice.name, now);
+                inner.ledger.taken(notice, now);
             }
-            Trouble::Invalid(_) => inner.ledger.rejected(&notice.name, now),
-            // A webhook may refuse one Event and no other, and a namespace may be gone: the others go on.
-            Trouble::Forbidden(_) | Trouble::Missing => inner.ledger.refused(&notice.name, now),
-            _ => {}
+            // A webhook may refuse one Event and no other, and a namespace may be gone.
+            Trouble::Forbidden(_) | Trouble::Missing | Trouble::Invalid(_) | Trouble::Conflict => {
+                inner.ledger.refused(notice, Refusal::ThisOne, now);
+            }
+            Trouble::Busy(seconds) => {
+                inner.ledger.refused(notice, Refusal::ForNow(Duration::from_secs((*seconds).into())), now);
+            }
+            Trouble::Unauthenticated(_) | Trouble::Unreachable(_) => {
+                inner.ledger.refused(notice, Refusal::ForNow(Duration::ZERO), now);
+            }
         }
     }
 
@@ -613,7 +625,9 @@ impl Inner {
         self.pending.contains(what) && !forbidden && now < names::WAIT
     }
 
-    fn rebuild(&mut self, events: &[OwnEvent], now: Moment) {
+    /// Learns of incidents from Events. The first list of a namespace tells of what those before said. Whatever comes later was said by
+    /// another replica, or by this one: what is known here has its name, and an open one that no agent has told this one of is taken in.
+    fn learn_from(&mut self, events: &[OwnEvent], is_first_list: bool, now: Moment) {
         for event in events.iter().filter(|event| notice::is_named_for_its_incident(event)) {
             let Some(incident) = &event.record.incident else { continue };
             let node = self.known.node_uid(&incident.place.node);
@@ -621,7 +635,14 @@ impl Inner {
             if !may_be_there || !self.known.looks_after(&incident.place.guard) {
                 continue;
             }
-            if event.reason.is_transient() || !(self.heard && self.incidents.adopt(event)) {
+            let is_new_to_us = if event.reason.is_transient() {
+                is_first_list
+            } else if is_first_list {
+                !(self.heard && self.incidents.adopt(event))
+            } else {
+                !self.incidents.adopt(event) && incident.is_open() && !self.ledger.tells_the_end_of(incident)
+            };
+            if is_new_to_us {
                 self.incidents.rebuild(event, now.up);
             }
         }

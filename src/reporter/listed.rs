@@ -41,7 +41,7 @@ pub(super) async fn stand_in(house: &House, guards: &[GuardName], agents: &[List
     introduce(house, guards, agents);
     tokio::select! {
         never = lead(house) => never,
-        never = post::post(house, async |act| { write(act); Ok(()) }) => never,
+        never = post::post(house, async |act| { write(act); Ok(None) }) => never,
     }
 }
 

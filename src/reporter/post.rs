@@ -5,17 +5,18 @@ use crate::cluster::{Cluster, Trouble};
 use crate::show::notes;
 use guardprobe_core::judge::ledger::Act;
 use guardprobe_core::model::names;
+use guardprobe_core::model::notice::OwnEvent;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// The shortest and the longest rest after a failure.
+/// The shortest and the longest rest after failures.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long at most, whatever the API server says.
 const BUSY_MAX: Duration = Duration::from_secs(60);
 
-/// Writes for as long as the future lives; `write` is how.
-pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<(), Trouble>) -> ! {
-    let mut rest = BACKOFF.0;
+/// Writes for as long as the future lives; `write` is how. It returns the Event that was there already, if there was one.
+pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<Option<OwnEvent>, Trouble>) -> ! {
+    let mut failures = Failures::default();
     loop {
         let looked = house.now().up;
         let Some(act) = house.next() else {
@@ -25,51 +26,89 @@ pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<(), 
             let _ = timeout(house.look_again_within(), house.news()).await;
             continue;
         };
+        let name = &act.notice().name;
         match write(&act).await {
-            Ok(()) => {
-                house.written(&act);
+            Ok(found) => {
+                match found {
+                    Some(event) => house.found(&event),
+                    None => house.written(&act),
+                }
                 house.works(&ApiPart::WritingEvents, None);
-                rest = BACKOFF.0;
-            }
-            // Its name is somebody else's: it gets another one at once.
-            Err(Trouble::Conflict) => {
-                let event = &act.notice().name;
-                tracing::warn!(
-                    event,
-                    "an Event of this name is not ours: the one about {} gets another name",
-                    act.notice().reason.as_str()
-                );
-                house.not_written(&act, &Trouble::Conflict);
+                failures = Failures::default();
             }
             Err(trouble) => {
+                if trouble == Trouble::Conflict {
+                    let reason = act.notice().reason.as_str();
+                    tracing::warn!(event = name, "an Event of this name is not ours: the one about {reason} gets another name");
+                }
                 house.not_written(&act, &trouble);
-                let pause = pause(&trouble, rest);
-                house.works(&ApiPart::WritingEvents, Some(trouble));
+                let pause = failures.pause(name, &trouble);
+                if trouble != Trouble::Conflict {
+                    house.works(&ApiPart::WritingEvents, Some(trouble));
+                }
                 sleep(pause).await;
-                rest = (rest * 2).min(BACKOFF.1);
             }
         }
     }
 }
 
-/// How long to rest after a failure.
-fn pause(trouble: &Trouble, rest: Duration) -> Duration {
-    match trouble {
-        Trouble::Missing | Trouble::Conflict | Trouble::Invalid(_) | Trouble::Forbidden(_) => Duration::ZERO,
-        Trouble::Busy(seconds) => Duration::from_secs((*seconds).into()).min(BUSY_MAX),
-        Trouble::Unauthenticated(_) | Trouble::Unreachable(_) => rest,
+/// Events in a row that could not be written.
+#[derive(Debug, Default)]
+struct Failures {
+    last: Option<String>,
+    rest: Duration,
+}
+
+impl Failures {
+    /// How long to rest after a failure. One Event that fails, as often as it may, keeps no other waiting for longer than the shortest rest;
+    /// when another one fails as well, the API server is not to be asked for a while.
+    fn pause(&mut self, name: &str, trouble: &Trouble) -> Duration {
+        let asked = match trouble {
+            Trouble::Missing | Trouble::Conflict | Trouble::Invalid(_) | Trouble::Forbidden(_) => return Duration::ZERO,
+            Trouble::Busy(seconds) => Duration::from_secs((*seconds).into()).min(BUSY_MAX),
+            Trouble::Unauthenticated(_) | Trouble::Unreachable(_) => Duration::ZERO,
+        };
+        let is_another = self.last.as_ref().is_some_and(|last| last != name);
+        self.last = Some(name.to_owned());
+        if !is_another {
+            return BACKOFF.0;
+        }
+        self.rest = (self.rest * 2).clamp(BACKOFF.0, BACKOFF.1);
+        self.rest.max(asked)
     }
 }
 
-/// Writes one to the API server.
-pub(super) async fn write(cluster: &Cluster, house: &House, act: &Act) -> Result<(), Trouble> {
+/// Writes one to the API server. Returns the Event that was there already, if there was one.
+pub(super) async fn write(cluster: &Cluster, house: &House, act: &Act) -> Result<Option<OwnEvent>, Trouble> {
     let now = house.wall();
     match act {
         Act::Post(notice) => {
-            cluster.post(notice, &notes::note(notice), house.me(), now).await?;
-            tracing::info!(guard = %notice.guard, target = notice.target, event = notice.name, "{}", notice.reason.as_str());
-            Ok(())
+            let found = cluster.post(notice, &notes::note(notice), house.me(), now).await?;
+            if found.is_none() {
+                let (guard, target, event) = (&notice.guard, &notice.target, &notice.name);
+                tracing::info!(%guard, target, event, "{}", notice.reason.as_str());
+            }
+            Ok(found)
         }
-        Act::Renew { notice, count } => cluster.renew(notice, *count, now).await,
+        Act::Renew { notice, count } => cluster.renew(notice, *count, now).await.map(|()| None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_event_that_fails_again_and_again_keeps_the_others_waiting_for_half_a_second_at_most() {
+        let mut failures = Failures::default();
+        let busy = Trouble::Busy(30);
+        assert_eq!([0; 3].map(|_| failures.pause("one", &busy)), [BACKOFF.0; 3]);
+        assert_eq!(failures.pause("another", &busy), Duration::from_secs(30), "it is busy for all");
+        let gone = Trouble::Unreachable("no answer".into());
+        let seconds = ["a", "b", "c", "d", "e", "f"].map(|name| failures.pause(name, &gone).as_secs_f64());
+        assert_eq!(seconds, [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]);
+        for mine in [Trouble::Missing, Trouble::Conflict, Trouble::Invalid("no".into()), Trouble::Forbidden("no".into())] {
+            assert_eq!(failures.pause("g", &mine), Duration::ZERO);
+        }
     }
 }

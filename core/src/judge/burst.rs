@@ -21,6 +21,9 @@ use std::time::Duration;
 /// The longest that news of one kind wait for others to come.
 const WAVE_MAX: Duration = Duration::from_millis(1500);
 
+/// How much of the time between two looks counts as quiet: a process that did not run has heard nothing in that time.
+const LOOK_MAX: Duration = Duration::from_millis(50);
+
 /// What makes news one kind.
 pub(super) type Kind = (GuardName, NoticeReason);
 
@@ -46,6 +49,8 @@ pub(super) struct Burst {
 struct News {
     node: String,
     target: String,
+    /// How often its incident was reopened.
+    reopened: u32,
     came: Duration,
     /// When it last waited to be written.
     waited: Duration,
@@ -62,11 +67,22 @@ pub(super) struct GuardNodes<'a> {
     pub(super) rules: &'a Rules,
 }
 
+impl GuardNodes<'_> {
+    /// For how many minutes Events about each follow the one about many, at most an hour.
+    fn minutes_to_tell(&self) -> i64 {
+        let seconds = self.count as f64 / self.rules.events_per_second;
+        (seconds / 60.0).ceil().clamp(1.0, 60.0) as i64
+    }
+}
+
 impl Burst {
-    /// Notes that time has passed. A process that did not run heard nothing: `looked_for` is how much of it counts.
-    pub(super) fn passed(&mut self, looked_for: Duration, now: Duration) {
-        self.quiet = self.quiet.saturating_add(looked_for);
-        self.news.retain(|_, news| now.saturating_sub(news.waited) < names::BURST_WINDOW);
+    /// Notes that time has passed since it was looked at last. A process that did not run heard nothing, and nothing was over meanwhile.
+    pub(super) fn passed(&mut self, since_last_look: Duration, now: Duration) {
+        self.quiet = self.quiet.saturating_add(since_last_look.min(LOOK_MAX));
+        let last_look = now.saturating_sub(since_last_look);
+        self.news.retain(|_, news| last_look.saturating_sub(news.waited) < names::BURST_WINDOW);
+        // Another replica may have told of much meanwhile.
+        self.looked &= since_last_look < names::BURST_WINDOW;
     }
 
     /// Notes that a notice about a node waits to be written.
@@ -80,7 +96,7 @@ impl Burst {
         let begins = self.news.is_empty() || self.quiet >= names::SETTLE;
         self.wave = if begins { Duration::ZERO } else { self.wave.saturating_add(self.quiet) };
         self.quiet = Duration::ZERO;
-        let news = News { node: node.clone(), target: notice.target.clone(), came: now, waited: now };
+        let news = News { node: node.clone(), target: notice.target.clone(), reopened, came: now, waited: now };
         self.news.insert((notice.name.clone(), reopened), news);
     }
 
@@ -124,9 +140,9 @@ impl Burst {
         }
         let targets: BTreeSet<&str> = new.iter().map(|news| news.target.as_str()).filter(|target| !target.is_empty()).collect();
         let since = self.many.as_ref().map_or(now, |(since, _)| *since);
-        let ids = match self.incident_ids(kind, wanted, new.iter().copied()) {
+        let ids = match incident_ids(kind, wanted, &new) {
             Some(ids) => ids.to_vec(),
-            None => minutes(since.wall),
+            None => minutes(since.wall, if is_first_look { guard.minutes_to_tell() } else { 1 }),
         };
         let candidate = |id: &String| {
             let notice = about_many(kind, guard, (&nodes, &targets), id);
@@ -142,40 +158,35 @@ impl Burst {
             self.many = Some((since, notice.clone()));
         }
     }
-
-    /// What may name a burst of incidents, the likeliest first: the first of those that came together last, whether it is told or not, so that
-    /// replicas name the Event about many nodes alike; and the first that is new. `None` for what are no incidents.
-    fn incident_ids<'a>(
-        &self,
-        (guard, reason): &Kind,
-        wanted: &[Notice],
-        new: impl Iterator<Item = &'a News>,
-    ) -> Option<[String; 2]> {
-        let reopened = self.news.keys().map(|(_, reopened)| *reopened).max().unwrap_or(0);
-        let alike = wanted.iter().filter(|notice| notice.guard == *guard && notice.reason == *reason);
-        let alike = alike.filter_map(Notice::incident).filter(|incident| incident.reopened == reopened);
-        let mut incidents: Vec<&Incident> = alike.collect();
-        incidents.sort_by_key(|incident| (incident.started, &incident.id));
-        let window = SignedDuration::try_from(names::BURST_WINDOW).unwrap_or(SignedDuration::MAX);
-        let together = |pair: &&[&Incident]| pair[1].started.duration_since(pair[0].started) <= window;
-        let count = incidents.windows(2).rev().take_while(together).count();
-        let of_all = incidents.iter().rev().nth(count)?;
-        let new: BTreeSet<(&str, &str)> = new.map(|news| (news.node.as_str(), news.target.as_str())).collect();
-        let is_new = |incident: &&&Incident| new.contains(&(incident.place.node.as_str(), incident.place.target.as_str()));
-        let of_new = incidents.iter().find(is_new).unwrap_or(of_all);
-        // Each time that incidents are reopened is a burst of its own.
-        Some([of_all, of_new].map(|incident| match reopened {
-            0 => incident.id.clone(),
-            times => format!("{}#{times}", incident.id),
-        }))
-    }
 }
 
-/// What names a burst of what are no incidents: the minute in which it began, and, where another replica saw it begin in the minute beside
-/// that, that one.
-fn minutes(began: Timestamp) -> Vec<String> {
+/// What may name a burst of incidents, the likeliest first: the first of those that came together last, whether it is told or not, so that
+/// replicas name the Event about many nodes alike; and the first that is new. `None` for what are no incidents.
+fn incident_ids((guard, reason): &Kind, wanted: &[Notice], new: &[&News]) -> Option<[String; 2]> {
+    let reopened = new.iter().map(|news| news.reopened).max().unwrap_or(0);
+    let alike = wanted.iter().filter(|notice| notice.guard == *guard && notice.reason == *reason);
+    let alike = alike.filter_map(Notice::incident).filter(|incident| incident.reopened == reopened);
+    let mut incidents: Vec<&Incident> = alike.collect();
+    incidents.sort_by_key(|incident| (incident.started, &incident.id));
+    let window = SignedDuration::try_from(names::BURST_WINDOW).unwrap_or(SignedDuration::MAX);
+    let together = |pair: &&[&Incident]| pair[1].started.duration_since(pair[0].started) <= window;
+    let count = incidents.windows(2).rev().take_while(together).count();
+    let of_all = incidents.iter().rev().nth(count)?;
+    let new: BTreeSet<(&str, &str)> = new.iter().map(|news| (news.node.as_str(), news.target.as_str())).collect();
+    let is_new = |incident: &&&Incident| new.contains(&(incident.place.node.as_str(), incident.place.target.as_str()));
+    let of_new = incidents.iter().find(is_new).unwrap_or(of_all);
+    // Each time that incidents are reopened is a burst of its own.
+    Some([of_all, of_new].map(|incident| match reopened {
+        0 => incident.id.clone(),
+        times => format!("{}#{times}", incident.id),
+    }))
+}
+/// What names a burst of what are no incidents: the minute in which it began, and, where another replica saw it begin in a minute near
+/// that, that one: the one after, and up to so many before.
+fn minutes(began: Timestamp, before: i64) -> Vec<String> {
     let minute = began.as_second().div_euclid(60);
-    [minute, minute - 1, minute + 1].map(|minute| format!("minute {minute}")).to_vec()
+    let near = [minute, minute + 1].into_iter().chain((1..=before).map(|earlier| minute - earlier));
+    near.map(|minute| format!("minute {minute}")).collect()
 }
 
 /// The notice about many nodes, regarding the guard's DaemonSet.

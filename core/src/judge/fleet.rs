@@ -30,8 +30,8 @@ pub struct Known {
     pub rules: Rules,
     nodes: BTreeMap<String, NodeSeen>,
     pods: BTreeMap<String, PodSeen>,
-    /// The UIDs of the witnesses on each node.
-    witnesses: BTreeMap<String, BTreeSet<String>>,
+    /// The UIDs of the pods on each node.
+    on_node: BTreeMap<String, BTreeSet<String>>,
     daemon_sets: BTreeMap<String, DaemonSet>,
     pub(super) services: BTreeMap<(String, String), Service>,
     /// Where the API is, each with when we first heard of it.
@@ -151,7 +151,7 @@ impl Known {
             rules: Rules::default(),
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
-            witnesses: BTreeMap::new(),
+            on_node: BTreeMap::new(),
             daemon_sets: BTreeMap::new(),
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
@@ -191,8 +191,8 @@ impl Known {
 
     /// A pod is there, or is another than it was.
     pub fn pod(&mut self, pod: Pod, now: Duration) {
-        if let (Role::Witness, Some(node)) = (pod.role, &pod.node) {
-            self.witnesses.entry(node.clone()).or_default().insert(pod.uid.clone());
+        if let Some(node) = &pod.node {
+            self.on_node.entry(node.clone()).or_default().insert(pod.uid.clone());
         }
         match self.pods.get_mut(&pod.uid) {
             Some(seen) => (seen.pod, seen.gone) = (pod, None),
@@ -350,16 +350,30 @@ impl Known {
         let over: Vec<String> = self.pods.values().filter(is_over).map(|seen| seen.pod.uid.clone()).collect();
         over.iter().for_each(|uid| drop(self.pods.remove(uid)));
         let pods = &self.pods;
-        self.witnesses.values_mut().for_each(|uids| uids.retain(|uid| pods.contains_key(uid)));
-        self.witnesses.retain(|_, uids| !uids.is_empty());
+        self.on_node.values_mut().for_each(|uids| uids.retain(|uid| pods.contains_key(uid)));
+        self.on_node.retain(|_, uids| !uids.is_empty());
         warnings::note(self, now);
     }
 
     /// What the witnesses of a node reached.
     pub fn reached_on(&self, node: &str, now: Duration) -> BTreeSet<SocketAddr> {
-        let pods = self.witnesses.get(node).into_iter().flatten().filter_map(|uid| self.pods.get(uid));
-        let here = pods.filter(|seen| seen.pod.node.as_deref() == Some(node) && self.is_ours(&seen.pod));
-        here.filter_map(|seen| seen.witnessed(now)).flatten().copied().collect()
+        self.ours_on(node).filter_map(|seen| seen.witnessed(now)).flatten().copied().collect()
+    }
+
+    /// The pods of our DaemonSets on a node.
+    fn ours_on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a PodSeen> {
+        let pods = self.on_node.get(node).into_iter().flatten().filter_map(|uid| self.pods.get(uid));
+        pods.filter(move |seen| seen.pod.node.as_deref() == Some(node) && self.is_ours(&seen.pod))
+    }
+
+    /// True when every other agent of that guard on that node was heard: two are there while they are replaced. A reporter waits for them
+    /// for as long as a report is good for after its start, and no longer.
+    pub fn others_were_heard(&self, place: &Place, pod: &str, now: Duration) -> bool {
+        let mut others = self.ours_on(&place.node).filter(|seen| {
+            let is_agent = seen.pod.role == Role::Agent && seen.pod.guard == place.guard;
+            is_agent && seen.pod.uid != pod && seen.gone.is_none()
+        });
+        now >= self.rules.stale || others.all(|seen| seen.newest.is_some())
     }
 
     fn excuse(&self, seen: &NodeSeen, now: Moment) -> Option<Excuse> {

@@ -99,6 +99,8 @@ pub struct ReportInput<'a> {
     pub pod: &'a str,
     /// What it said.
     pub heard: &'a Heard,
+    /// True when it is known what every other agent of that guard on that node has open, or it is too late to wait for that.
+    pub is_complete: bool,
     /// How long this process has run.
     pub now: Duration,
 }
@@ -179,9 +181,15 @@ impl Incidents {
         self.before = unled.max(names::EVENTS_KEPT);
     }
 
-    /// Takes in an Event of ours of before this process began, as far as it is about an incident or a transient opening.
+    /// Takes in an Event of ours that tells of an incident or a transient opening which this process has not heard of: it is from before
+    /// this process began, or an agent said so to another replica only. Of each guard and node so many targets are taken in as are looked
+    /// after.
     pub fn rebuild(&mut self, event: &OwnEvent, now: Duration) {
         let Some(incident) = event.record.incident.clone() else { return };
+        let beside = Place { target: String::new(), ..incident.place.clone() };
+        if !self.histories.contains_key(&incident.place) && self.beside(&beside).count() >= TARGETS_MAX {
+            return;
+        }
         let history = self.histories.entry(incident.place.clone()).or_default();
         event.record.closed.iter().for_each(|id| history.remember(id));
         let tracked = Tracked {
@@ -221,11 +229,9 @@ impl Incidents {
     /// Takes in a report. `assess` says how well it is proved that a target of it is blocked.
     pub fn hear(&mut self, input: &ReportInput<'_>, assess: impl Fn(&HeardTarget) -> Assessment) -> Vec<Change> {
         let mut changes = Vec::new();
+        self.make_room(input);
         for target in &input.heard.targets {
             let place = Place { target: target.name.clone(), ..input.place.clone() };
-            if !self.histories.contains_key(&place) && self.beside(input.place).count() >= TARGETS_MAX {
-                continue;
-            }
             let history = self.histories.entry(place.clone()).or_default();
             let target_input = TargetInput {
                 place,
@@ -233,6 +239,7 @@ impl Incidents {
                 heading: &input.heard.heading,
                 target,
                 assessment: assess(target),
+                is_complete: input.is_complete,
                 now: input.now,
                 before: self.before,
             };
@@ -241,6 +248,21 @@ impl Incidents {
         }
         self.nobody_probes(input, &mut changes);
         changes
+    }
+
+    /// Lets go of targets that the report does not name, those with nothing open first, where with those that it names there would be too
+    /// many: whatever was said before, by Events or by other agents, a report is heard.
+    fn make_room(&mut self, input: &ReportInput<'_>) {
+        let named: BTreeSet<&str> = input.heard.targets.iter().map(|target| target.name.as_str()).collect();
+        let is_open = |history: &IncidentHistory| history.current.as_ref().is_some_and(|current| current.incident.is_open());
+        let others = self.beside(input.place).filter(|(place, _)| !named.contains(place.target.as_str()));
+        let mut others: Vec<(bool, Place)> = others.map(|(place, history)| (is_open(history), place.clone())).collect();
+        others.sort();
+        let too_many = (others.len() + named.len()).saturating_sub(TARGETS_MAX);
+        for (_, place) in others.into_iter().take(too_many) {
+            let untold = self.histories.remove(&place).is_some_and(|history| history.has_more_to_tell());
+            self.suppress(NoticeReason::EgressBreached, u64::from(untold));
+        }
     }
 
     fn suppress(&mut self, reason: NoticeReason, count: u64) {
@@ -270,7 +292,9 @@ impl Incidents {
         for (place, history) in self.beside_mut(input.place) {
             if !named.contains(place.target.as_str()) {
                 history.forget_pod(input.pod);
-                history.close_without_proof(Ending::TargetGone, input.now, changes);
+                if input.is_complete {
+                    history.close_without_proof(Ending::TargetGone, input.now, changes);
+                }
             }
         }
         let empty = self
@@ -454,6 +478,7 @@ struct TargetInput<'a> {
     heading: &'a Heading,
     target: &'a HeardTarget,
     assessment: Assessment,
+    is_complete: bool,
     now: Duration,
     before: Duration,
 }
@@ -613,7 +638,8 @@ impl IncidentHistory {
         if let Some(current) = &mut self.current {
             current.opening_closed(&closed.opening.id);
             // Another pod's opening goes on by itself; another boot's of this pod ended with its process, and this one was blocked since.
-            if current.live.values().all(|pod| pod == input.pod && input.target.opening.is_none()) {
+            let is_last = current.live.values().all(|pod| pod == input.pod && input.target.opening.is_none());
+            if is_last && input.is_complete {
                 current.live.clear();
                 current.close(closed.ended, input.assessment.ending(closed.attribution), input.now);
                 news.retain(|change| change.event != Happening::Changed);
@@ -680,7 +706,7 @@ impl IncidentHistory {
     /// Closes an incident that no agent has open any more when two rounds of another boot or pod did not reach it.
     fn close_unattended(&mut self, input: &TargetInput<'_>, changes: &mut Vec<Change>) {
         let Some(current) = self.unattended() else { return };
-        if closing::starts_again(input.target.reason) {
+        if !input.is_complete || closing::starts_again(input.target.reason) {
             return;
         }
         let connected: Vec<SocketAddr> = current.incident.doors.iter().map(|door| door.address).collect();

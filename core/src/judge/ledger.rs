@@ -1,24 +1,29 @@
 //! What of our Events is in the API, and what is written next.
 //!
-//! The ledger is one map from the name of an Event to one [`State`]. Its invariants:
+//! The ledger is one map from the namespace and name of an Event to one [`State`]. Its invariants:
 //!
 //! - A name has at most one state. [`State::Posted`] and [`State::Expired`] mean that what the name stands for was told; every other state
 //!   means that nothing of ours is under that name.
 //! - A name is forgotten when nobody wanted it and no list or watch named it for [`KEPT`], whatever its state: so the map holds what is
 //!   wanted, what the API holds, and what either did lately. An Event that is there and forgotten is found by the conflict when it is
 //!   written again.
-//! - A name whose Event is about something else is not ours: what we have to say gets another name ([`other_name`]).
+//! - A name whose Event is about something else is not ours: what we have to say gets another name ([`notice::names_of`]).
 //! - What the API server refuses rests by itself, and keeps nothing else waiting.
+mod entry;
+
+use self::entry::{Entries, Entry, Posted, State};
 use super::burst::{self, Burst, GuardNodes};
 use super::fleet::Known;
 use super::incidents::Tracked;
-use super::notice::{self, OTHER_NAMES, other_name};
+use super::notice;
 use super::rate::Bucket;
 use crate::model::cluster::GuardName;
+use crate::model::incident::Incident;
 use crate::model::moment::Moment;
 use crate::model::names;
-use crate::model::notice::{EventSubject, Notice, NoticeReason, OwnEvent, Record};
+use crate::model::notice::{Notice, NoticeReason, OwnEvent, Record, Saying};
 use crate::model::report::Role;
+pub use entry::Refusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -27,94 +32,22 @@ use std::time::Duration;
 const NAMES_MAX: usize = 100_000;
 /// For how long a name is remembered that nobody wants: twice as long as an API server keeps an Event by default.
 const KEPT: Duration = Duration::from_secs(2 * 60 * 60);
-/// How many Events of one node in ten minutes are so many that all others come first.
+/// How many new Events of one node in ten minutes are so many that all others come first.
 const NODE_EVENTS: u32 = 10;
-/// How long a notice rests after it was refused; twice as long each time, up to [`REFUSED_MAX`].
-const REFUSED_REST: Duration = Duration::from_secs(10);
-/// The longest such rest.
-const REFUSED_MAX: Duration = Duration::from_secs(5 * 60);
-/// How much of the time between two looks counts as quiet: a process that did not run has heard nothing in that time.
-const LOOK_MAX: Duration = Duration::from_millis(50);
 
 /// What is in the API of what we said, and at what rate we may say more.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    events: BTreeMap<String, Entry>,
+    events: Entries,
     bursts: BTreeMap<burst::Kind, Burst>,
     /// The rate of Events about single nodes.
     tokens: Bucket,
-    /// How many Events were written of each node lately: a node with much to say does not keep others waiting.
+    /// How many new Events were written of each node since when, within ten minutes: a node with much to say does not keep others waiting.
     lately: BTreeMap<String, (u32, Duration)>,
     /// How many notices wait for their turn.
     waiting: usize,
     /// When it was asked last what to write.
     looked: Duration,
-}
-
-/// What is known of one name.
-#[derive(Debug, Clone)]
-struct Entry {
-    state: State,
-    /// What the Event is about, as far as one was seen or written.
-    subject: Option<EventSubject>,
-    /// How often in a row the API server refused to take it.
-    refusals: u32,
-    /// When it may be written again.
-    again: Duration,
-    /// When it was wanted, seen or written last.
-    used: Duration,
-}
-
-/// The state of a name.
-#[derive(Debug, Clone, PartialEq)]
-enum State {
-    /// Nothing was written under it yet.
-    Unwritten,
-    /// Its Event is in the API, as far as we know.
-    Posted(Posted),
-    /// Its Event was in the API and is gone: it was told.
-    Expired,
-    /// The API server will never take it.
-    Rejected,
-    /// Somebody else's Event has that name, and no list or watch of ours shows it.
-    Taken,
-}
-
-/// An Event that is in the API.
-#[derive(Debug, Clone, PartialEq)]
-struct Posted {
-    namespace: String,
-    /// How often it was seen, as its series says.
-    count: i32,
-    /// Since when this process has known it.
-    since: Duration,
-    /// When it was written last, as far as this process knows.
-    touched: Duration,
-    /// False once what it says is over: should it come again, the series goes on.
-    lasts: bool,
-    /// The version of its record.
-    version: u64,
-}
-
-impl Entry {
-    fn new(now: Duration) -> Self {
-        Entry { state: State::Unwritten, subject: None, refusals: 0, again: Duration::ZERO, used: now }
-    }
-
-    /// True when an Event of that subject was written under this name, or never will be. One that was planted and is gone says nothing.
-    fn is_told(&self, subject: &EventSubject) -> bool {
-        match self.state {
-            State::Posted(_) | State::Expired => self.subject.as_ref() == Some(subject),
-            State::Rejected => true,
-            State::Unwritten | State::Taken => false,
-        }
-    }
-
-    fn expire(&mut self) {
-        if matches!(self.state, State::Posted(_)) {
-            self.state = State::Expired;
-        }
-    }
 }
 
 /// What to do next.
@@ -155,72 +88,79 @@ fn version(record: &Record) -> u64 {
 impl Ledger {
     /// An Event of ours is there, as the API says.
     pub fn seen(&mut self, event: &OwnEvent, now: Duration) {
-        if self.events.len() >= NAMES_MAX && !self.events.contains_key(&event.name) {
+        if self.events.len() >= NAMES_MAX && self.events.get(&event.namespace, &event.name).is_none() {
             return;
         }
-        let entry = self.events.entry(event.name.clone()).or_insert_with(|| Entry::new(now));
-        let (since, touched, lasts) = match &entry.state {
-            State::Posted(known) if known.count == event.count => (known.since, known.touched, known.lasts),
-            State::Posted(known) => (known.since, now, known.lasts),
-            _ => (now, now, true),
+        let entry = self.events.entry(&event.namespace, &event.name, now);
+        let (since, touched, lasts, wanted) = match &entry.state {
+            State::Posted(known) => {
+                let touched = if known.count == event.count { known.touched } else { now };
+                (known.since, touched, known.lasts, known.wanted)
+            }
+            _ => (now, now, true, false),
         };
-        let (namespace, count) = (event.namespace.clone(), event.count);
-        entry.state = State::Posted(Posted { namespace, count, since, touched, lasts, version: version(&event.record) });
+        let (count, version) = (event.count, version(&event.record));
+        entry.state = State::Posted(Posted { count, since, touched, lasts, wanted, version });
         (entry.subject, entry.used) = (Some(event.subject()), now);
+    }
+
+    /// An Event was to be written and is there already, from before this process knew of it: what is said now is said by its series.
+    pub fn found(&mut self, event: &OwnEvent, now: Duration) {
+        self.seen(event, now);
+        if let Some(Entry { state: State::Posted(posted), .. }) = self.events.get_mut(&event.namespace, &event.name) {
+            posted.lasts = false;
+        }
     }
 
     /// These are all Events of ours in a namespace.
     pub fn listed(&mut self, namespace: &str, events: &[OwnEvent], now: Duration) {
         let there: BTreeSet<&str> = events.iter().map(|event| event.name.as_str()).collect();
-        let expired = self.events.iter_mut().filter(|(name, entry)| {
-            let here = matches!(&entry.state, State::Posted(posted) if posted.namespace == namespace);
-            here && !there.contains(name.as_str())
-        });
+        let expired = self.events.of_mut(namespace).filter(|(name, _)| !there.contains(name.as_str()));
         expired.for_each(|(_, entry)| entry.expire());
         events.iter().for_each(|event| self.seen(event, now));
     }
 
     /// An Event of ours is not there any more.
-    pub fn gone(&mut self, name: &str) {
-        if let Some(entry) = self.events.get_mut(name) {
+    pub fn gone(&mut self, namespace: &str, name: &str) {
+        if let Some(entry) = self.events.get_mut(namespace, name) {
             entry.expire();
         }
     }
 
-    /// An Event was written, or was there already.
+    /// An Event was written.
     pub fn written(&mut self, act: &Act, now: Duration) {
         let notice = act.notice();
-        let count = if let Act::Renew { count, .. } = act { *count } else { 1 };
-        let (namespace, lasts) = (notice.namespace().to_owned(), notice.lasts);
-        let entry = self.entry(&notice.name, now);
+        let (lasts, version) = (notice.lasts, version(&notice.record()));
+        let entry = self.entry(notice, now);
         let since = if let State::Posted(known) = &entry.state { known.since } else { now };
-        let posted = Posted { namespace, count, since, touched: now, lasts, version: version(&notice.record()) };
-        (entry.state, entry.subject, entry.refusals) = (State::Posted(posted), Some(notice.subject()), 0);
-        let lately = self.lately.entry(notice.regarding.uid().to_owned()).or_insert((0, now));
-        *lately = (lately.0 + 1, now);
+        let count = if let Act::Renew { count, .. } = act { *count } else { 1 };
+        entry.written(Posted { count, since, touched: now, lasts, wanted: true, version }, notice.subject());
+        if matches!(act, Act::Post(_)) {
+            self.lately.entry(notice.regarding.uid().to_owned()).or_insert((0, now)).0 += 1;
+        }
     }
 
-    /// The API server did not take that one, for a reason that may pass: it is tried again later.
-    pub fn refused(&mut self, name: &str, now: Duration) {
-        let entry = self.entry(name, now);
-        let rest = REFUSED_REST.saturating_mul(1 << entry.refusals.min(16)).min(REFUSED_MAX);
-        (entry.refusals, entry.again) = (entry.refusals.saturating_add(1), now + rest);
-    }
-
-    /// The API server will never take that one.
-    pub fn rejected(&mut self, name: &str, now: Duration) {
-        self.entry(name, now).state = State::Rejected;
+    /// An Event was not written: it is tried again later, and the others go on.
+    pub fn refused(&mut self, notice: &Notice, refusal: Refusal, now: Duration) {
+        self.entry(notice, now).refused(refusal, now);
+        if !matches!(notice.saying, Saying::Many { .. }) {
+            self.tokens.give_back();
+        }
     }
 
     /// Somebody else's Event has that name.
-    pub fn taken(&mut self, name: &str, now: Duration) {
-        self.entry(name, now).state = State::Taken;
+    pub fn taken(&mut self, notice: &Notice, now: Duration) {
+        self.entry(notice, now).state = State::Taken;
     }
 
-    fn entry(&mut self, name: &str, now: Duration) -> &mut Entry {
-        let entry = self.events.entry(name.to_owned()).or_insert_with(|| Entry::new(now));
+    fn entry(&mut self, notice: &Notice, now: Duration) -> &mut Entry {
+        let entry = self.events.entry(notice.namespace(), &notice.name, now);
         entry.used = now;
         entry
+    }
+
+    fn entry_of(&self, notice: &Notice, name: &str) -> Option<&Entry> {
+        self.events.get(notice.namespace(), name)
     }
 
     /// True when all that is to be said of an incident was said.
@@ -228,27 +168,42 @@ impl Ledger {
         notice::of_incident(tracked, transient, None, now).iter().all(|notice| self.is_done(notice))
     }
 
+    /// True when an Event tells that an incident is over, or told so.
+    pub fn tells_the_end_of(&self, incident: &Incident) -> bool {
+        notice::ends_of(incident).any(|end| self.is_done(&end))
+    }
+
     fn is_done(&self, notice: &Notice) -> bool {
         match self.named(notice) {
-            Some(name) => self.events.get(&name).is_some_and(|entry| entry.is_told(&notice.subject())),
+            Some(name) => self.entry_of(notice, &name).is_some_and(|entry| entry.is_told(&notice.subject())),
             None => true, // every name that it may have is somebody else's: it can never be written
         }
     }
 
-    /// Returns the name under which a notice is or will be written: its own, unless somebody else's Event has that. `None` when every name
-    /// that it may have is taken.
+    /// Returns the name under which a notice was, is or will be written: its own, unless somebody else's Event has or had that. `None` when
+    /// every name that it may have is taken.
     fn named(&self, notice: &Notice) -> Option<String> {
-        if !self.events.contains_key(&notice.name) {
+        let subject = notice.subject();
+        let is_told = |name: &String| self.entry_of(notice, name).is_some_and(|entry| entry.is_told(&subject));
+        if is_told(&notice.name) {
             return Some(notice.name.clone());
         }
-        let subject = notice.subject();
-        let free = |name: &String| match self.events.get(name) {
-            Some(Entry { state: State::Taken, .. }) => false,
-            Some(Entry { state: State::Posted(_), subject: known, .. }) => known.as_ref() == Some(&subject),
-            _ => true,
-        };
-        let others = (1..=OTHER_NAMES).map(|turn| other_name(&notice.name, turn));
-        std::iter::once(notice.name.clone()).chain(others).find(free)
+        let is_free = |name: &String| self.entry_of(notice, name).is_none_or(|entry| entry.is_free_for(&subject));
+        notice::names_of(notice).find(is_told).or_else(|| notice::names_of(notice).find(is_free))
+    }
+
+    /// Notes that a notice is wanted, under that name: every name that it may have is remembered meanwhile, so that what was somebody
+    /// else's stays so.
+    fn note_wanted(&mut self, notice: &Notice, name: &str, now: Duration) {
+        let namespace = notice.namespace();
+        if let Some(entry) = self.events.get_mut(namespace, name) {
+            entry.used = now;
+        }
+        if name != notice.name {
+            for other in notice::names_of(notice) {
+                self.events.get_mut(namespace, &other).into_iter().for_each(|entry| entry.used = now);
+            }
+        }
     }
 
     /// How many notices wait for their turn.
@@ -268,23 +223,19 @@ impl Ledger {
         let now = moment.up;
         let since_last_look = now.saturating_sub(std::mem::replace(&mut self.looked, now));
         self.tokens.fill(f64::from(known.rules.event_burst), known.rules.events_per_second, now);
-        self.lately.retain(|_, (_, at)| now.saturating_sub(*at) < names::TRANSIENT_PERIOD);
+        self.lately.retain(|_, (_, since)| now.saturating_sub(*since) < names::TRANSIENT_PERIOD);
         let mut todo = Vec::new();
-        let mut lasting = BTreeSet::new();
+        let mut lasting = BTreeMap::new();
         for notice in wanted {
             let Some(name) = self.named(notice) else { continue };
-            if let Some(entry) = self.events.get_mut(&name) {
-                entry.used = now;
-            }
+            self.note_wanted(notice, &name, now);
             todo.extend(self.todo(notice, &name, now));
-            if notice.lasts {
-                lasting.insert(name);
-            }
+            lasting.insert((notice.namespace(), name), notice.lasts);
         }
         self.waiting = todo.iter().filter(|act| act.notice().not_before <= now).count();
-        self.note_what_is_over(&lasting);
+        self.note_what_is_over(&lasting, known.rules.grace + known.rules.unproven, now);
         self.forget(now);
-        self.watch_bursts(wanted, &todo, known, nodes_of, (moment, since_last_look.min(LOOK_MAX)));
+        self.watch_bursts(wanted, &todo, known, nodes_of, (moment, since_last_look));
         if let Some(many) = self.many(now) {
             return Some(Act::Post(many));
         }
@@ -295,7 +246,7 @@ impl Ledger {
 
     /// Forgets the names that nobody has wanted for long.
     pub fn forget(&mut self, now: Duration) {
-        self.events.retain(|_, entry| now.saturating_sub(entry.used) < KEPT);
+        self.events.retain(|entry| now.saturating_sub(entry.used) < KEPT);
     }
 
     /// True while news wait for others of their kind, so that it is to be looked again soon.
@@ -306,7 +257,7 @@ impl Ledger {
     /// What is to be done about one notice, under that name.
     fn todo(&self, notice: &Notice, name: &str, now: Duration) -> Option<Act> {
         let named = || Notice { name: name.to_owned(), ..notice.clone() };
-        let Some(entry) = self.events.get(name) else { return Some(Act::Post(named())) };
+        let Some(entry) = self.entry_of(notice, name) else { return Some(Act::Post(named())) };
         if now < entry.again {
             return None;
         }
@@ -317,25 +268,38 @@ impl Ledger {
             }
             State::Unwritten => Some(Act::Post(named())),
             State::Expired if notice.lasts || !entry.is_told(&notice.subject()) => Some(Act::Post(named())),
-            State::Posted(_) | State::Expired | State::Rejected | State::Taken => None,
+            State::Posted(_) | State::Expired | State::Taken => None,
         }
     }
 
-    /// What is not wanted any more is over: when it comes again, its Event says so at once.
-    fn note_what_is_over(&mut self, lasting: &BTreeSet<String>) {
-        for (name, entry) in &mut self.events {
-            if let State::Posted(posted) = &mut entry.state {
-                posted.lasts &= lasting.contains(name);
+    /// What is not wanted any more is over: when it comes again, its Event says so at once. What others wrote is over as well when this
+    /// process has looked for so long that it would know better: what has lasted is wanted by then.
+    fn note_what_is_over(&mut self, lasting: &BTreeMap<(&str, String), bool>, known_by_then: Duration, now: Duration) {
+        for (namespace, name, entry) in self.events.iter_mut() {
+            let State::Posted(posted) = &mut entry.state else { continue };
+            match lasting.get(&(namespace.as_str(), name.clone())) {
+                Some(true) => posted.wanted = true,
+                Some(false) => posted.lasts = false,
+                None if posted.wanted || now.saturating_sub(posted.since) >= known_by_then => posted.lasts = false,
+                None => {}
             }
         }
     }
 
-    /// New Events first, and of those that of the node which had the fewest; then what goes on; and last whatever is of a node that had
-    /// very many.
-    fn order(&self, act: &Act) -> (bool, bool, u32, bool) {
-        let (renewal, notice) = (matches!(act, Act::Renew { .. }), act.notice());
+    /// New Events first, and of those that of the node which had the fewest; then those that were refused before, what goes on, and last
+    /// whatever is new of a node that had very many, so that no node keeps the Events of others from being renewed.
+    fn order(&self, act: &Act) -> (u8, u32, bool) {
+        let notice = act.notice();
         let lately = self.lately.get(notice.regarding.uid()).map_or(0, |(count, _)| *count);
-        (lately >= NODE_EVENTS, renewal, lately, notice.reason != NoticeReason::EgressBreached)
+        let refused = self.entry_of(notice, &notice.name).is_some_and(|entry| entry.refusals > 0);
+        let class = match (act, refused) {
+            (Act::Post(_), _) if lately >= NODE_EVENTS => 3,
+            (Act::Post(_), false) => 0,
+            (Act::Post(_), true) => 1,
+            (Act::Renew { .. }, false) => 2,
+            (Act::Renew { .. }, true) => 4,
+        };
+        (class, lately, notice.reason != NoticeReason::EgressBreached)
     }
 
     /// Notes which nodes have news of one kind, and when they are many.
@@ -345,11 +309,11 @@ impl Ledger {
         todo: &[Act],
         known: &Known,
         nodes_of: impl Fn(&GuardName) -> usize,
-        (moment, looked_for): (Moment, Duration),
+        (moment, since_last_look): (Moment, Duration),
     ) {
         let now = moment.up;
         let mut bursts = std::mem::take(&mut self.bursts);
-        bursts.values_mut().for_each(|burst| burst.passed(looked_for, now));
+        bursts.values_mut().for_each(|burst| burst.passed(since_last_look, now));
         for act in todo.iter().filter(|act| self.is_news(act)) {
             let notice = act.notice();
             bursts.entry((notice.guard.clone(), notice.reason)).or_default().note(notice, now);
@@ -372,7 +336,7 @@ impl Ledger {
         match act {
             Act::Post(_) => true,
             Act::Renew { notice, .. } => {
-                let state = self.events.get(&notice.name).map(|entry| &entry.state);
+                let state = self.entry_of(notice, &notice.name).map(|entry| &entry.state);
                 notice.lasts && matches!(state, Some(State::Posted(posted)) if !posted.lasts)
             }
         }
@@ -380,9 +344,9 @@ impl Ledger {
 
     /// For how long a notice has been known to be written.
     fn told_for(&self, notice: &Notice, now: Duration) -> Option<Duration> {
-        match &self.events.get(&self.named(notice)?)?.state {
+        match &self.entry_of(notice, &self.named(notice)?)?.state {
             State::Posted(posted) => Some(now.saturating_sub(posted.since)),
-            State::Expired | State::Rejected => Some(Duration::MAX),
+            State::Expired => Some(Duration::MAX),
             State::Unwritten | State::Taken => None,
         }
     }
@@ -393,7 +357,7 @@ impl Ledger {
         let settled = settled.filter(|(since, _)| now.saturating_sub(since.up) >= names::BURST_SETTLE);
         let mut due = settled.filter_map(|(_, notice)| {
             let name = self.named(notice)?;
-            let may = self.events.get(&name).is_none_or(|entry| !entry.is_told(&notice.subject()) && entry.again <= now);
+            let may = self.entry_of(notice, &name).is_none_or(|entry| !entry.is_told(&notice.subject()) && entry.again <= now);
             may.then(|| Notice { name, ..notice.clone() })
         });
         due.next()
@@ -405,9 +369,8 @@ impl Ledger {
         let burst = self.bursts.get(&(notice.guard.clone(), notice.reason)).filter(|_| self.is_news(act));
         let Some(burst) = burst else { return false };
         let Some((_, many)) = burst.many() else { return burst.is_gathering() };
-        // One that is refused for now holds nobody up.
-        let refused = self.named(many).and_then(|name| self.events.get(&name)).is_some_and(|entry| entry.refusals > 0);
-        !self.is_done(many) && !refused
+        let entry = self.named(many).and_then(|name| self.entry_of(many, &name).cloned());
+        !self.is_done(many) && !entry.is_some_and(|entry| entry.is_given_up_for_now())
     }
 }
 

@@ -28,6 +28,12 @@ pub fn other_name(name: &str, turn: u32) -> String {
     hashed_name(&format!("{name}\n{turn}"))
 }
 
+/// All names that the Event of a notice may have, its own first.
+pub(super) fn names_of(notice: &Notice) -> impl Iterator<Item = String> {
+    let others = (1..=OTHER_NAMES).map(|turn| other_name(&notice.name, turn));
+    std::iter::once(notice.name.clone()).chain(others)
+}
+
 fn hashed_name(text: &str) -> String {
     let hex: String = Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("guardprobe-{hex}")
@@ -220,6 +226,18 @@ pub(super) fn of_incident(tracked: &Tracked, transient: bool, pod: Option<PodRef
         notices.push(notice(ended, &last_end(incident)));
     }
     notices
+}
+
+/// The notices that may tell of an incident's end.
+pub(super) fn ends_of(incident: &Incident) -> impl Iterator<Item = Notice> {
+    let place = &incident.place;
+    let ids = [incident.id.clone(), last_end(incident)].into_iter().take(if incident.reopened == 0 { 1 } else { 2 });
+    ids.flat_map(move |id| {
+        [NoticeReason::EgressBlocked, NoticeReason::EgressNotReachable].map(|reason| {
+            let node = Regarding::Node { name: place.node.clone(), uid: place.node_uid.clone() };
+            notice(reason, &place.guard, node, &place.target, &id, Saying::Incident(Box::new(incident.clone())))
+        })
+    })
 }
 
 fn of_row(row: &Row, reason: NoticeReason, target: &str, saying: Saying) -> Notice {

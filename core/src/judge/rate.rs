@@ -29,6 +29,11 @@ impl Bucket {
         may
     }
 
+    /// Gives back one that was taken.
+    pub fn give_back(&mut self) {
+        self.left += 1.0;
+    }
+
     /// Takes a price that has to be paid, and gives what is left: less than nothing when it was more than there was.
     pub fn pay(&mut self, price: f64) -> f64 {
         self.left -= price;

@@ -222,6 +222,8 @@ pub struct OwnEvent {
 /// The subject of an Event. Two Events with one name and two subjects are not the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventSubject {
+    /// The namespace of the Event.
+    pub namespace: String,
     /// The reason.
     pub reason: NoticeReason,
     /// The UID of the object that it is about.
@@ -265,6 +267,7 @@ impl Notice {
     /// Its subject.
     pub fn subject(&self) -> EventSubject {
         EventSubject {
+            namespace: self.namespace().to_owned(),
             reason: self.reason,
             regarding: self.regarding.uid().to_owned(),
             guard: self.guard.clone(),
@@ -278,6 +281,7 @@ impl OwnEvent {
     /// Its subject.
     pub fn subject(&self) -> EventSubject {
         EventSubject {
+            namespace: self.namespace.clone(),
             reason: self.reason,
             regarding: self.regarding.clone(),
             guard: self.record.guard.clone(),

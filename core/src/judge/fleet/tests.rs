@@ -417,9 +417,10 @@ fn an_open_incident_is_breached_whatever_is_heard() {
     let mut incidents = Incidents::default();
     let place = place_of(&known, &pod("a1", "n1")).unwrap();
     let told = Heard { heading: heading(15, 1), targets: vec![breached_target()] };
-    incidents.hear(&super::super::incidents::ReportInput { place: &place, pod: "uid-of-a1", heard: &told, now: up(200) }, |_| {
-        Assessment::default()
-    });
+    incidents.hear(
+        &super::super::incidents::ReportInput { place: &place, pod: "uid-of-a1", heard: &told, is_complete: true, now: up(200) },
+        |_| Assessment::default(),
+    );
     for (said, now) in [(Some(doubtful(Doubt::ControlFailed)), 201), (None, 900)] {
         if let Some(said) = said {
             known.said("uid-of-a1", heard(vec![said]), up(now));
@@ -554,4 +555,23 @@ fn a_held_proof_is_shown_with_its_age_as_long_as_it_is_blocked_by_it() {
         let fleet = fleet(&known, &Incidents::default(), at(now));
         assert_eq!(fleet.rows[0].targets[0].held_proof_seconds, age, "{finding}");
     }
+}
+
+#[test]
+fn a_reporter_that_starts_waits_for_every_agent_of_a_node_for_a_while() {
+    let mut known = known_with(&[("a1", "n1"), ("a2", "n1"), ("a3", "n2"), ("witness", "n1")]);
+    let place = place_of(&known, &pod("a1", "n1")).unwrap();
+    let is_complete = |known: &Known, now: u64| known.others_were_heard(&place, "uid-of-a1", up(now));
+    assert!(!is_complete(&known, 10), "the second agent of this node is yet to be heard");
+    known.said("uid-of-a1", heard(vec![blocked()]), up(11));
+    assert!(!is_complete(&known, 11), "whatever the first says");
+    assert!(is_complete(&known, 90), "one that never answers is not waited for any longer");
+    let mut without = known.clone();
+    without.pod_gone("uid-of-a2", up(12));
+    assert!(is_complete(&without, 12));
+    let mut of_another = known.clone();
+    of_another.pod(Pod { guard: "another/guard".parse().unwrap(), ..pod("a2", "n1") }, up(12));
+    assert!(is_complete(&of_another, 12), "an agent of another guard says nothing of this one");
+    known.said("uid-of-a2", heard(vec![blocked()]), up(12));
+    assert!(is_complete(&known, 12));
 }

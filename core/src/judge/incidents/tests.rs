@@ -75,6 +75,7 @@ struct Says {
     opening: Option<Opening>,
     recent: Vec<ClosedOpening>,
     exposure: f64,
+    is_complete: bool,
     tried: Vec<&'static str>,
     skipped: Vec<&'static str>,
     /// When the rounds in a row began that did not reach what was tried.
@@ -111,6 +112,7 @@ fn says(boot: &'static str, started: i64, finding: Finding) -> Says {
         opening: None,
         recent: vec![],
         exposure: 0.0,
+        is_complete: true,
         tried: vec![IMDS],
         skipped: vec![],
         rounds: vec![],
@@ -158,7 +160,13 @@ impl Told {
         };
         let heard = Heard { heading, targets: vec![target] };
         let now = Duration::from_secs((says.started + 3 - self.began).try_into().unwrap());
-        let hearing = ReportInput { place: &Place { target: String::new(), ..place() }, pod: says.pod, heard: &heard, now };
+        let hearing = ReportInput {
+            place: &Place { target: String::new(), ..place() },
+            pod: says.pod,
+            heard: &heard,
+            is_complete: says.is_complete,
+            now,
+        };
         let assessment =
             Assessment { blocked: (says.finding == BLOCKED).then_some(Attribution::Silence), least: Some(Attribution::Silence) };
         let changes = self.incidents.hear(&hearing, |_| assessment);
@@ -301,6 +309,11 @@ impl Tracked {
     }
 }
 
+/// The same, while another agent of that node is yet to be heard.
+fn first(says: Says) -> Says {
+    Says { is_complete: false, ..says }
+}
+
 /// The Event that tells of an incident, and of nothing that was closed before.
 fn event(incident: Incident) -> OwnEvent {
     event_with(incident, &[])
@@ -435,10 +448,10 @@ fn an_incident_of_a_node_or_a_target_that_is_gone_ends_with_what_is_known() {
     let heading = heading("b", 130);
     let heard = Heard { heading, targets: vec![] };
     let place = Place { target: String::new(), ..place() };
-    let changes =
-        told.incidents.hear(&ReportInput { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(133) }, |_| {
-            Assessment::default()
-        });
+    let changes = told.incidents.hear(
+        &ReportInput { place: &place, pod: "pod-1", heard: &heard, is_complete: true, now: Duration::from_secs(133) },
+        |_| Assessment::default(),
+    );
     told.note(changes);
     told.came(&["closed a.1 99-101 target_gone"]);
 }
@@ -543,9 +556,10 @@ fn an_agent_that_invents_targets_fills_nothing_but_its_own_few_places() {
         };
         let heard = Heard { heading, targets: (0..32).map(target).collect() };
         let place = Place { target: String::new(), ..place() };
-        told.incidents.hear(&ReportInput { place: &place, pod: "pod-1", heard: &heard, now: Duration::from_secs(1) }, |_| {
-            Assessment::default()
-        });
+        told.incidents.hear(
+            &ReportInput { place: &place, pod: "pod-1", heard: &heard, is_complete: true, now: Duration::from_secs(1) },
+            |_| Assessment::default(),
+        );
     }
     assert_eq!(told.incidents.all().count(), 64);
 }
@@ -789,4 +803,96 @@ fn as_many_closed_openings_are_remembered_as_two_agents_list_twice() {
         told.hear(says("a", 200 + turn, BLOCKED).recent(list));
     }
     assert_eq!(told.incidents.histories[&place()].known.len(), 65);
+}
+
+#[test]
+fn one_of_two_agents_closes_nothing_before_the_other_is_heard() {
+    let breach = |pod| Says { pod, ..says("b", 206, BREACHED).open(opening("a.1", 99, 206)) };
+    let closing: [fn() -> Says; 2] = [
+        || says("a", 205, BLOCKED).rounds(&[175, 190, 205]),
+        || says("a", 205, BLOCKED).since(180).recent(vec![closed("c.1", 99, 180)]),
+    ];
+    for says_closed in closing {
+        let mut told = Told::new(200);
+        told.incidents.rebuild(&event(rebuilt(None)), Duration::ZERO);
+        told.hear(first(says_closed()));
+        told.changes.retain(|change| !change.starts_with("changed"));
+        told.came(&[]).hear(breach("pod-2")).hear(says_closed());
+        told.changes.retain(|change| !change.starts_with("changed"));
+        told.came(&[]);
+        // Without the other one it ends as soon as all are heard.
+        let mut told = Told::new(200);
+        told.incidents.rebuild(&event(rebuilt(None)), Duration::ZERO);
+        told.hear(first(says_closed())).hear(says("a", 220, BLOCKED).rounds(&[190, 205, 220]));
+        told.changes.retain(|change| !change.starts_with("changed"));
+        told.came(&["closed a.1 99-190 blocked"]);
+    }
+    // Nor because one does not probe the target any more.
+    let mut told = Told::new(200);
+    told.incidents.rebuild(&event(rebuilt(None)), Duration::ZERO);
+    let heard = Heard { heading: heading("b", 205), targets: vec![] };
+    let place = Place { target: String::new(), ..place() };
+    for (is_complete, ends) in [(false, 0), (true, 1)] {
+        let input = ReportInput { place: &place, pod: "pod-1", heard: &heard, is_complete, now: Duration::from_secs(8) };
+        assert_eq!(told.incidents.hear(&input, |_| Assessment::default()).len(), ends);
+    }
+}
+
+/// An Event of an incident of another target of the same node.
+fn event_of_target(target: &str) -> OwnEvent {
+    let place = Place { target: target.into(), ..place() };
+    event(Incident { id: format!("x.{target}"), place, ..rebuilt(None) })
+}
+
+#[test]
+fn events_that_were_planted_keep_no_report_from_being_heard() {
+    let mut told = Told::new(0);
+    (0..200).for_each(|nth| told.incidents.rebuild(&event_of_target(&format!("t{nth}")), Duration::ZERO));
+    assert_eq!(told.incidents.all().count(), 64, "and they fill no more than the places of their node");
+    // What is taken in is refused for the targets beyond; one that is known goes on.
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101)));
+    told.changes.retain(|change| change.contains("a.1"));
+    told.came(&["opened a.1 99"]);
+    assert!(told.incidents.open_at(&place()).is_some());
+    assert_eq!(told.incidents.suppressed()[&NoticeReason::EgressBreached], 1);
+    // Those of another node are not counted.
+    let elsewhere = Place { node: "n2".into(), node_uid: "uid-of-n2".into(), ..place() };
+    told.incidents.rebuild(&event(Incident { place: elsewhere.clone(), ..rebuilt(None) }), Duration::ZERO);
+    assert!(told.incidents.open_at(&elsewhere).is_some());
+}
+
+#[test]
+fn what_is_over_makes_room_before_what_is_open() {
+    let mut told = Told::new(0);
+    for nth in 0..64 {
+        let mut of_target = event_of_target(&format!("t{nth:02}"));
+        let end = End { at: at(110), how: Ending::Blocked, attribution: None };
+        of_target.record.incident.as_mut().unwrap().end = (nth == 50).then_some(end);
+        told.incidents.rebuild(&of_target, Duration::ZERO);
+    }
+    let beside = Place { target: String::new(), ..place() };
+    let there = |told: &Told, target: &str| told.incidents.beside(&beside).any(|(place, _)| place.target == target);
+    assert!(there(&told, "t50"));
+    let input_of = |heard| ReportInput { place: &beside, pod: "pod-1", heard, is_complete: false, now: Duration::from_secs(8) };
+    let heard = Heard { heading: heading("a", 5), targets: vec![heard_target("imds")] };
+    told.incidents.hear(&input_of(&heard), |_| Assessment::default());
+    assert!(!there(&told, "t50") && there(&told, "t00") && there(&told, "imds"));
+}
+
+fn heard_target(name: &str) -> HeardTarget {
+    HeardTarget {
+        name: name.into(),
+        kind: Kind::Imds,
+        verdict: Verdict::Blocked,
+        reason: Reason::Proof(Attribution::Silence),
+        since: at(0),
+        opening: None,
+        recent: vec![],
+        startup_exposure: Duration::ZERO,
+        addresses_given: false,
+        addresses: vec![],
+        skipped: vec![],
+        proof: None,
+        held_proof: None,
+    }
 }

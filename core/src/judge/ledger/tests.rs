@@ -1,7 +1,7 @@
 use super::*;
 use crate::judge::incidents::{Assessment, Incidents, ReportInput};
 use crate::judge::notice::tests::{at, guard, row, s, start};
-use crate::judge::notice::{Lasting, judged_nodes, wanted};
+use crate::judge::notice::{Lasting, OTHER_NAMES, judged_nodes, other_name, wanted};
 use crate::model::cluster::{DaemonSet, Guard, Labels, Node, Placement};
 use crate::model::finding::{Attribution, Doubt, Reason, Verdict};
 use crate::model::fleet::{Coverage, Fleet, Gap};
@@ -88,7 +88,8 @@ fn hear(incidents: &mut Incidents, node: usize, opening: Option<Opening>, recent
         held_proof: None,
     };
     let heard = Heard { heading, targets: vec![target] };
-    incidents.hear(&ReportInput { place: &place, pod: &format!("pod-{node}"), heard: &heard, now }, |_| PROVED);
+    incidents
+        .hear(&ReportInput { place: &place, pod: &format!("pod-{node}"), heard: &heard, is_complete: true, now }, |_| PROVED);
 }
 
 fn ended(node: usize) -> ClosedOpening {
@@ -184,7 +185,7 @@ impl Reporter {
             let count = if let Act::Renew { count, .. } = act { *count } else { 1 };
             events.insert(&act.notice().name, event_of(act.notice(), count));
         }
-        let there = |name: &str| matches!(self.ledger.events.get(name), Some(Entry { state: State::Posted(_), .. }));
+        let there = |name: &str| matches!(self.ledger.events.get("default", name), Some(Entry { state: State::Posted(_), .. }));
         events.into_iter().filter(|(name, _)| there(name)).map(|(_, event)| event).collect()
     }
 
@@ -229,12 +230,12 @@ fn an_event_is_renewed_while_it_lasts_and_written_again_when_it_is_gone() {
         ["EgressBreached imds", "EgressBreached imds x2", "EgressBreached imds x3", "EgressBreached imds x4"]
     );
     let name = reporter.names().remove(0);
-    reporter.ledger.gone(&name);
+    reporter.ledger.gone("default", &name);
     reporter.run_until(920.0);
     assert_eq!(reporter.written(), ["EgressBreached imds"]);
     hear(&mut reporter.incidents, 1, None, vec![ended(1)], s(920.0));
     reporter.run_until(930.0);
-    reporter.names().iter().for_each(|name| reporter.ledger.gone(name));
+    reporter.names().iter().for_each(|name| reporter.ledger.gone("default", name));
     reporter.run_until(2000.0);
     assert_eq!(reporter.written(), ["EgressBlocked imds"], "what is over is told once, though the API lets go of it");
 }
@@ -376,7 +377,7 @@ fn very_many_nodes_are_told_of_again_when_it_happens_again() {
         reporter.fleet.rows = rows(Coverage::Covered);
         reporter.run_until(f64::from(turn) * 8000.0 + 200.0);
         // An hour later the API lets go of them.
-        reporter.names().iter().for_each(|name| reporter.ledger.gone(name));
+        reporter.names().iter().for_each(|name| reporter.ledger.gone("default", name));
         reporter.now = f64::from(turn + 1) * 8000.0;
     }
 }
@@ -437,7 +438,7 @@ fn one_that_is_refused_rests_by_itself_and_holds_nobody_up() {
     while reporter.now < 200.0 {
         while let Some(act) = reporter.next_of(&wanted) {
             if act.notice().name == refused {
-                reporter.ledger.refused(&refused, s(reporter.now));
+                reporter.ledger.refused(act.notice(), Refusal::ThisOne, s(reporter.now));
                 tries.push((reporter.now / 10.0).round() * 10.0);
             } else {
                 reporter.ledger.written(&act, s(reporter.now));
@@ -448,7 +449,7 @@ fn one_that_is_refused_rests_by_itself_and_holds_nobody_up() {
     }
     assert_eq!((tries, others), (vec![0.0, 10.0, 30.0, 70.0, 150.0], 2));
     reporter.ledger.written(&Act::Post(wanted.iter().find(|notice| notice.name == refused).unwrap().clone()), s(200.0));
-    assert_eq!(reporter.ledger.events[&refused].refusals, 0);
+    assert_eq!(reporter.ledger.events.get("default", &refused).unwrap().refusals, 0);
 }
 
 #[test]
@@ -460,7 +461,7 @@ fn a_refused_event_about_many_nodes_holds_up_none_about_each() {
         let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(reporter.now));
         while let Some(act) = reporter.next_of(&wanted) {
             if matches!(act.notice().saying, Saying::Many { .. }) {
-                reporter.ledger.refused(&act.notice().name.clone(), s(reporter.now));
+                reporter.ledger.refused(act.notice(), Refusal::ThisOne, s(reporter.now));
             } else {
                 reporter.ledger.written(&act, s(reporter.now));
                 single += 1;
@@ -484,17 +485,6 @@ fn only_nodes_where_an_agent_can_be_are_counted() {
         _ => None,
     });
     assert_eq!(many, Some((20, 20)), "400 nodes of Fargate hide nothing");
-}
-
-#[test]
-fn what_the_api_server_will_never_take_is_not_tried_again() {
-    let mut reporter = Reporter::of(3);
-    hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
-    let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(1.0));
-    let name = reporter.first_of(&wanted).notice().name.clone();
-    reporter.ledger.rejected(&name, s(1.0));
-    reporter.now = 2.0;
-    assert_eq!(reporter.next_of(&wanted), None);
 }
 
 /// The Event that somebody else wrote under the name of a notice, with our labels.
@@ -540,9 +530,9 @@ fn a_name_that_is_taken_is_replaced_three_times_and_then_given_up() {
     let first = wanted[0].name.clone();
     let mut names = Vec::new();
     for _ in 0..=OTHER_NAMES {
-        let name = reporter.first_of(&wanted).notice().name.clone();
-        reporter.ledger.taken(&name, s(reporter.now));
-        names.push(name);
+        let notice = reporter.first_of(&wanted).notice().clone();
+        reporter.ledger.taken(&notice, s(reporter.now));
+        names.push(notice.name);
     }
     assert_eq!(names, [first.clone(), other_name(&first, 1), other_name(&first, 2), other_name(&first, 3)]);
     reporter.run_until(10.0);
@@ -648,26 +638,25 @@ fn a_name_that_nobody_wants_is_forgotten_whatever_its_state() {
     let mut reporter = Reporter::of(3);
     hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
     let one = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0)).remove(0);
-    for (nth, state) in ["posted", "expired", "refused", "rejected", "taken"].into_iter().enumerate() {
+    for (nth, state) in ["posted", "expired", "refused", "taken"].into_iter().enumerate() {
         let notice = Notice { name: state.to_owned(), ..one.clone() };
         match nth {
             0 => reporter.ledger.written(&Act::Post(notice), s(0.0)),
             1 => {
                 reporter.ledger.written(&Act::Post(notice), s(0.0));
-                reporter.ledger.gone(state);
+                reporter.ledger.gone("default", state);
             }
-            2 => reporter.ledger.refused(state, s(0.0)),
-            3 => reporter.ledger.rejected(state, s(0.0)),
-            _ => reporter.ledger.taken(state, s(0.0)),
+            2 => reporter.ledger.refused(&notice, Refusal::ThisOne, s(0.0)),
+            _ => reporter.ledger.taken(&notice, s(0.0)),
         }
     }
-    assert_eq!(reporter.ledger.events.len(), 5);
+    assert_eq!(reporter.ledger.events.len(), 4);
     reporter.now = 7199.0;
     reporter.next_of(&[]);
-    assert_eq!(reporter.ledger.events.len(), 5);
+    assert_eq!(reporter.ledger.events.len(), 4);
     reporter.now = 7201.0;
     reporter.next_of(&[]);
-    assert!(reporter.ledger.events.is_empty());
+    assert_eq!(reporter.ledger.events.len(), 0);
     // One that is wanted stays.
     reporter.ledger.written(&Act::Post(one.clone()), s(7201.0));
     for _ in 0..5 {
@@ -795,7 +784,7 @@ fn an_event_that_was_planted_and_deleted_again_silences_nothing() {
         let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0));
         for notice in &wanted {
             reporter.ledger.seen(&planted(notice, |event| event.regarding = "another node".into()), s(0.0));
-            reporter.ledger.gone(&notice.name);
+            reporter.ledger.gone("default", &notice.name);
         }
         reporter.run_until(3.0);
         let expected: &[&str] =
@@ -809,8 +798,8 @@ fn what_was_never_ours_is_not_told_because_it_is_gone() {
     let mut reporter = Reporter::of(3);
     hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
     let wanted = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0));
-    reporter.ledger.taken(&wanted[0].name, s(0.0));
-    reporter.ledger.gone(&wanted[0].name);
+    reporter.ledger.taken(&wanted[0], s(0.0));
+    reporter.ledger.gone("default", &wanted[0].name);
     reporter.run_until(3.0);
     assert_eq!(reporter.written.remove(0).1.notice().name, other_name(&wanted[0].name, 1));
 }
@@ -840,4 +829,255 @@ fn a_burst_is_forgotten_a_minute_after_its_last_news() {
     assert_eq!(reporter.ledger.bursts.len(), 1);
     reporter.rest_for(30.0);
     assert!(reporter.ledger.bursts.is_empty(), "{:?}", reporter.ledger.bursts);
+}
+
+#[test]
+fn a_reporter_that_starts_takes_nothing_for_over_before_it_can_know() {
+    let rows = |coverage| (0..30).map(|nth| row(&format!("n{nth:03}"), coverage, None)).collect::<Vec<_>>();
+    let mut first = Reporter::of(100);
+    first.fleet.rows = rows(Coverage::Uncovered(Gap::NoPod));
+    first.run_until(100.0);
+    assert_eq!(many_by_reason(&mut first), ["ProberUncovered"]);
+    // It calls nobody uncovered for two minutes after its start.
+    let mut second = Reporter::of(100);
+    second.ledger.listed("default", &first.in_the_api(), s(0.0));
+    second.fleet.rows = rows(Coverage::Covered);
+    second.run_until(120.0);
+    second.fleet.rows = rows(Coverage::Uncovered(Gap::NoPod));
+    second.run_until(200.0);
+    assert_eq!(second.written(), Vec::<String>::new(), "it went on all the time");
+    // What it has wanted once, and wants no more, is over.
+    second.fleet.rows = rows(Coverage::Covered);
+    second.run_until(270.0);
+    second.fleet.rows = rows(Coverage::Uncovered(Gap::NoPod));
+    second.run_until(280.0);
+    assert_eq!(many_by_reason(&mut second), ["ProberUncovered"]);
+    // And what it has not wanted for so long that it would know.
+    let mut third = Reporter::of(100);
+    third.ledger.listed("default", &first.in_the_api(), s(0.0));
+    third.fleet.rows = rows(Coverage::Covered);
+    third.rest_for(1250.0);
+    third.fleet.rows = rows(Coverage::Uncovered(Gap::NoPod));
+    third.run_until(third.now + 10.0);
+    assert_eq!(many_by_reason(&mut third), ["ProberUncovered"]);
+}
+
+#[test]
+fn incidents_that_were_over_and_are_reopened_after_a_restart_are_news() {
+    let mut first = Reporter::of(100);
+    turn_of(&mut first, 30, 1, true);
+    first.run_until(40.0);
+    turn_of(&mut first, 30, 1, false);
+    first.run_until(100.0);
+    let mut second = Reporter::of(100);
+    let events = first.in_the_api();
+    second.ledger.listed("default", &events, s(0.0));
+    events.iter().for_each(|event| second.incidents.rebuild(event, s(0.0)));
+    second.rest_for(10.0);
+    turn_of(&mut second, 30, 2, true);
+    second.run_until(15.0);
+    assert_eq!(many_by_reason(&mut second), ["EgressBreached"]);
+}
+
+#[test]
+fn renewals_do_not_make_a_node_one_with_much_to_say_and_neither_does_what_was_long_ago() {
+    let mut reporter = Reporter::of(30);
+    reporter.known.rules.event_burst = 1;
+    hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
+    reporter.run_until(301.0 * 12.0);
+    assert_eq!(reporter.written.len(), 1 + 12);
+    // Its next Event comes before what goes on elsewhere.
+    let order = |reporter: &Reporter, act: &Act| reporter.ledger.order(act);
+    let breach = reporter.posted[0].1.notice().clone();
+    let other = Notice { name: "other".into(), ..breach.clone() };
+    let elsewhere = Regarding::Node { name: "n002".into(), uid: "uid-n002".into() };
+    let renewal = Act::Renew { notice: Notice { regarding: elsewhere, ..breach.clone() }, count: 2 };
+    assert!(order(&reporter, &Act::Post(other.clone())) < order(&reporter, &renewal));
+    // After ten in ten minutes it does not, and then it does again.
+    for nth in 0..10 {
+        let notice = Notice { name: format!("nth-{nth}"), ..breach.clone() };
+        reporter.ledger.written(&Act::Post(notice), s(reporter.now));
+    }
+    assert!(order(&reporter, &Act::Post(other.clone())) > order(&reporter, &renewal));
+    let own_renewal = Act::Renew { notice: breach, count: 14 };
+    assert!(order(&reporter, &own_renewal) < order(&reporter, &Act::Post(other.clone())), "what it has told of goes on");
+    reporter.now += 601.0;
+    reporter.next_of(&[]);
+    assert!(order(&reporter, &Act::Post(other)) < order(&reporter, &renewal));
+}
+
+#[test]
+fn one_that_cannot_be_written_just_now_rests_briefly_and_keeps_its_event() {
+    let mut reporter = Reporter::of(3);
+    hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
+    reporter.run_until(2.0);
+    let posted = reporter.posted[0].1.notice().clone();
+    // Its renewal is refused, in whatever way: it is there all the same.
+    reporter.now = 302.0;
+    let look = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(302.0));
+    let Some(Act::Renew { notice, .. }) = reporter.next_of(&look) else { panic!() };
+    let mut rests = Vec::new();
+    for refusal in [Refusal::ThisOne, Refusal::ThisOne].into_iter().chain([Refusal::ForNow(Duration::from_secs(40)); 1]) {
+        reporter.ledger.refused(&notice, refusal, s(302.0));
+        rests.push((reporter.ledger.events.get("default", &notice.name).unwrap().again - s(302.0)).as_secs());
+    }
+    assert_eq!(rests, [10, 20, 40]);
+    assert!(reporter.ledger.is_done(&posted), "it was told");
+    reporter.now = 343.0;
+    assert!(matches!(reporter.next_of(&look), Some(Act::Renew { .. })));
+    // A new one that fails rests for a second, and twice as long each time.
+    let mut reporter = Reporter::of(3);
+    let mut rests = Vec::new();
+    for _ in 0..7 {
+        reporter.ledger.refused(&posted, Refusal::ForNow(Duration::ZERO), s(0.0));
+        rests.push(reporter.ledger.events.get("default", &posted.name).unwrap().again.as_secs());
+    }
+    assert_eq!(rests, [1, 2, 4, 8, 16, 20, 20]);
+    reporter.ledger.refused(&posted, Refusal::ForNow(Duration::from_secs(3600)), s(0.0));
+    assert_eq!(reporter.ledger.events.get("default", &posted.name).unwrap().again, s(60.0), "no longer, whatever is asked");
+}
+
+#[test]
+fn events_that_are_refused_take_nothing_of_the_rate_of_others() {
+    let mut reporter = Reporter::of(200);
+    reporter.known.rules.event_burst = 2;
+    reporter.known.rules.many_nodes = 1000;
+    (0..40).for_each(|node| hear(&mut reporter.incidents, node, Some(opening(node)), vec![], s(0.0)));
+    let mut written = 0;
+    let mut newest = 0;
+    while reporter.now < 60.0 {
+        if reporter.now >= 20.0 && newest == 0 {
+            hear(&mut reporter.incidents, 199, Some(opening(199)), vec![], s(reporter.now));
+            newest = 1;
+        }
+        let look = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(reporter.now));
+        while let Some(act) = reporter.next_of(&look) {
+            let is_good = act.notice().regarding.uid() >= "uid-n030";
+            if is_good {
+                reporter.ledger.written(&act, s(reporter.now));
+                written += 1;
+            } else {
+                reporter.ledger.refused(act.notice(), Refusal::ThisOne, s(reporter.now));
+            }
+        }
+        if reporter.now < 15.0 && reporter.now >= 14.9 {
+            assert_eq!(written, 10, "thirty are refused, and ten are not");
+        }
+        reporter.now += 0.1;
+    }
+    assert_eq!(written, 11);
+}
+
+#[test]
+fn an_event_about_many_that_fails_is_waited_for_three_times() {
+    let mut reporter = Reporter::of(200);
+    (0..200).for_each(|node| hear(&mut reporter.incidents, node, Some(opening(node)), vec![], s(0.0)));
+    let mut failed_at = Vec::new();
+    let mut first_single = None;
+    while reporter.now < 20.0 {
+        let look = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(reporter.now));
+        while let Some(act) = reporter.next_of(&look) {
+            if matches!(act.notice().saying, Saying::Many { .. }) {
+                reporter.ledger.refused(act.notice(), Refusal::ForNow(Duration::ZERO), s(reporter.now));
+                failed_at.push(reporter.now);
+            } else {
+                reporter.ledger.written(&act, s(reporter.now));
+                first_single.get_or_insert(reporter.now);
+            }
+        }
+        reporter.now += 0.05;
+    }
+    assert!(
+        first_single.unwrap() >= failed_at[2] && first_single.unwrap() < failed_at[2] + 0.2,
+        "{first_single:?} {failed_at:?}"
+    );
+}
+
+#[test]
+fn what_was_written_under_another_name_is_not_written_again_when_the_first_is_free() {
+    let mut first = Reporter::of(3);
+    hear(&mut first.incidents, 1, Some(opening(1)), vec![], s(0.0));
+    let own = wanted(&first.fleet, &first.incidents, &first.lasting, &first.known.rules, s(0.0)).remove(0);
+    first.ledger.taken(&own, s(0.0));
+    first.run_until(2.0);
+    let events = first.in_the_api();
+    assert_eq!(events[0].name, other_name(&own.name, 1));
+    // A reporter that starts sees its own Event, and not the one whose name it has: nobody lists that.
+    let mut second = Reporter::of(3);
+    second.ledger.listed("default", &events, s(0.0));
+    hear(&mut second.incidents, 1, Some(opening(1)), vec![], s(0.0));
+    second.run_until(10.0);
+    assert_eq!(second.written(), Vec::<String>::new());
+    // It stays known that the name is taken for as long as the notice is wanted.
+    first.rest_for(8000.0);
+    assert!(matches!(first.ledger.events.get("default", &own.name), Some(Entry { state: State::Taken, .. })));
+    assert!(first.posted.iter().filter(|(_, act)| matches!(act, Act::Post(_))).count() == 1);
+}
+
+#[test]
+fn an_event_of_the_same_name_in_another_namespace_is_another_one() {
+    let mut reporter = Reporter::of(3);
+    hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
+    let own = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0)).remove(0);
+    reporter.ledger.seen(&planted(&own, |event| event.namespace = "another".into()), s(0.0));
+    reporter.run_until(2.0);
+    assert_eq!(reporter.posted[0].1.notice().name, own.name);
+    reporter.ledger.listed("another", &[], s(3.0));
+    reporter.ledger.seen(&planted(&own, |event| event.namespace = "another".into()), s(3.0));
+    reporter.ledger.gone("another", &own.name);
+    reporter.run_until(10.0);
+    assert_eq!(reporter.posted.len(), 1, "{:?}", reporter.posted);
+}
+
+#[test]
+fn an_event_that_was_there_already_goes_on_where_it_stood() {
+    let mut reporter = Reporter::of(3);
+    hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
+    let own = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0)).remove(0);
+    reporter.ledger.found(&event_of(&own, 7), s(0.0));
+    reporter.run_until(2.0);
+    assert_eq!(reporter.written(), ["EgressBreached imds x8"], "its series says at once that it goes on");
+    reporter.run_until(300.0);
+    assert_eq!(reporter.written(), Vec::<String>::new());
+}
+
+#[test]
+fn a_minute_without_a_look_repeats_nothing() {
+    let mut reporter = Reporter::of(200);
+    reporter.fleet.rows = (0..200).map(|nth| row(&format!("n{nth:03}"), Coverage::Uncovered(Gap::NoPod), None)).collect();
+    reporter.run_until(5.0);
+    assert_eq!(many_by_reason(&mut reporter), ["ProberUncovered"]);
+    assert!(reporter.ledger.waiting() > 100);
+    reporter.now += 90.0;
+    reporter.run_until(reporter.now + 60.0);
+    assert_eq!(many_by_reason(&mut reporter), Vec::<&str>::new());
+    // Another replica that takes over minutes later finds it told, though many still wait.
+    let mut second = Reporter::of(200);
+    second.ledger.listed("default", &reporter.in_the_api(), s(0.0));
+    second.now = reporter.now + 10.0;
+    second.fleet.rows.clone_from(&reporter.fleet.rows);
+    second.run_until(second.now + 60.0);
+    assert_eq!(many_by_reason(&mut second), Vec::<&str>::new());
+}
+
+#[test]
+fn incidents_that_are_reopened_and_wait_hide_no_new_ones() {
+    let mut reporter = Reporter::of(600);
+    reporter.known.rules.many_percent = 1;
+    turn_of(&mut reporter, 300, 1, true);
+    reporter.run_until(5.0);
+    reporter.rest_for(70.0);
+    turn_of(&mut reporter, 300, 1, false);
+    reporter.rest_for(70.0);
+    turn_of(&mut reporter, 300, 2, true);
+    reporter.rest_for(70.0);
+    many_by_reason(&mut reporter);
+    assert!(reporter.ledger.waiting() > 100, "{}", reporter.ledger.waiting());
+    let started = at(reporter.now).wall;
+    for node in 400..410 {
+        let opening = Opening { started, last_connected: started, ..opening(node) };
+        hear(&mut reporter.incidents, node, Some(opening), vec![], s(reporter.now));
+    }
+    reporter.run_until(reporter.now + 5.0);
+    assert_eq!(many_by_reason(&mut reporter), ["EgressBreached"]);
 }

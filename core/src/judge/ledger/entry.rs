@@ -1,0 +1,163 @@
+//! What is known of the names of Events: of each name in each namespace one state.
+use crate::model::notice::EventSubject;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a notice rests that the API server did not take as it is; twice as long each time, up to [`REFUSED_MAX`].
+const REFUSED_REST: Duration = Duration::from_secs(10);
+/// The longest such rest.
+const REFUSED_MAX: Duration = Duration::from_secs(5 * 60);
+/// How long a notice rests that could not be written just now; twice as long each time, up to [`FAILED_MAX`].
+const FAILED_REST: Duration = Duration::from_secs(1);
+/// The longest such rest, unless the API server asks for a longer one.
+const FAILED_MAX: Duration = Duration::from_secs(20);
+/// The longest rest that an API server may ask for.
+const ASKED_MAX: Duration = Duration::from_secs(60);
+/// How often an Event about many nodes may fail before those about each no longer wait for it.
+const FAILURES_WAITED_FOR: u32 = 3;
+
+/// Why an Event was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The API server does not take this one as it is: a webhook, a quota, an invalid field, a namespace that is gone.
+    ThisOne,
+    /// It does not answer, or is too busy: for how long it asks to be left alone.
+    ForNow(Duration),
+}
+
+/// What is known of one name.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) state: State,
+    /// What the Event is about, as far as one was seen or written.
+    pub(super) subject: Option<EventSubject>,
+    /// How often in a row it could not be written.
+    pub(super) refusals: u32,
+    /// True when the API server did not take it as it is.
+    refused_itself: bool,
+    /// When it may be written again.
+    pub(super) again: Duration,
+    /// When it was wanted, seen or written last.
+    pub(super) used: Duration,
+}
+
+/// The state of a name.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum State {
+    /// Nothing was written under it yet.
+    Unwritten,
+    /// Its Event is in the API, as far as we know.
+    Posted(Posted),
+    /// Its Event was in the API and is gone: it was told.
+    Expired,
+    /// Somebody else's Event has that name, and no list or watch of ours shows it.
+    Taken,
+}
+
+/// An Event that is in the API.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Posted {
+    /// How often it was seen, as its series says.
+    pub(super) count: i32,
+    /// Since when this process has known it.
+    pub(super) since: Duration,
+    /// When it was written last, as far as this process knows.
+    pub(super) touched: Duration,
+    /// False once what it says is over: should it come again, the series goes on.
+    pub(super) lasts: bool,
+    /// True once this process wanted it to be there: only then is it over when it is wanted no more.
+    pub(super) wanted: bool,
+    /// The version of its record.
+    pub(super) version: u64,
+}
+
+impl Entry {
+    pub(super) fn new(now: Duration) -> Self {
+        Entry { state: State::Unwritten, subject: None, refusals: 0, refused_itself: false, again: Duration::ZERO, used: now }
+    }
+
+    /// True when an Event of that subject was written under this name. One that was planted and is gone says nothing.
+    pub(super) fn is_told(&self, subject: &EventSubject) -> bool {
+        matches!(self.state, State::Posted(_) | State::Expired) && self.subject.as_ref() == Some(subject)
+    }
+
+    /// True when an Event of that subject may be written under this name, or is.
+    pub(super) fn is_free_for(&self, subject: &EventSubject) -> bool {
+        match self.state {
+            State::Unwritten | State::Expired => true,
+            State::Posted(_) => self.subject.as_ref() == Some(subject),
+            State::Taken => false,
+        }
+    }
+
+    /// True when nothing else waits for it to be written: it is refused, or has failed some times.
+    pub(super) fn is_given_up_for_now(&self) -> bool {
+        self.refusals > 0 && self.refused_itself || self.refusals >= FAILURES_WAITED_FOR
+    }
+
+    /// Its Event is not in the API any more.
+    pub(super) fn expire(&mut self) {
+        if matches!(self.state, State::Posted(_)) {
+            self.state = State::Expired;
+        }
+    }
+
+    /// It was written.
+    pub(super) fn written(&mut self, posted: Posted, subject: EventSubject) {
+        (self.state, self.subject) = (State::Posted(posted), Some(subject));
+        (self.refusals, self.refused_itself) = (0, false);
+    }
+
+    /// It was not written: it rests.
+    pub(super) fn refused(&mut self, refusal: Refusal, now: Duration) {
+        let doubled = |first: Duration, most: Duration| first.saturating_mul(1 << self.refusals.min(16)).min(most);
+        let rest = match refusal {
+            Refusal::ThisOne => doubled(REFUSED_REST, REFUSED_MAX),
+            Refusal::ForNow(asked) => doubled(FAILED_REST, FAILED_MAX).max(asked.min(ASKED_MAX)),
+        };
+        (self.refusals, self.again) = (self.refusals.saturating_add(1), now + rest);
+        self.refused_itself = refusal == Refusal::ThisOne;
+    }
+}
+
+/// All names that something is known of, by namespace: an Event elsewhere that has the same name is another one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Entries {
+    by_namespace: BTreeMap<String, BTreeMap<String, Entry>>,
+}
+
+impl Entries {
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<&Entry> {
+        self.by_namespace.get(namespace)?.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, namespace: &str, name: &str) -> Option<&mut Entry> {
+        self.by_namespace.get_mut(namespace)?.get_mut(name)
+    }
+
+    /// The entry of a name, made if there is none.
+    pub(super) fn entry(&mut self, namespace: &str, name: &str, now: Duration) -> &mut Entry {
+        let names = self.by_namespace.entry(namespace.to_owned()).or_default();
+        names.entry(name.to_owned()).or_insert_with(|| Entry::new(now))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_namespace.values().map(BTreeMap::len).sum()
+    }
+
+    /// All entries of a namespace.
+    pub(super) fn of_mut<'a>(&'a mut self, namespace: &str) -> impl Iterator<Item = (&'a String, &'a mut Entry)> {
+        self.by_namespace.get_mut(namespace).into_iter().flatten()
+    }
+
+    /// All entries, each with its namespace and name.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&String, &String, &mut Entry)> {
+        let of = |(namespace, names)| std::iter::repeat(namespace).zip(names);
+        self.by_namespace.iter_mut().flat_map(of).map(|(namespace, (name, entry))| (namespace, name, entry))
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+        self.by_namespace.values_mut().for_each(|names| names.retain(|_, entry| keep(entry)));
+        self.by_namespace.retain(|_, names| !names.is_empty());
+    }
+}
