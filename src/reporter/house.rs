@@ -372,7 +372,9 @@ impl House {
         }
         let wanted = notice::wanted(&inner.fleet, &inner.incidents, &inner.lasting, &inner.known.rules, now.up);
         let fleet = &inner.fleet;
-        inner.ledger.next(&wanted, &inner.known, |guard| notice::judged_nodes(fleet, guard), now)
+        let act = inner.ledger.next(&wanted, &inner.known, |guard| notice::judged_nodes(fleet, guard), now)?;
+        inner.ledger.being_written(act.notice(), now.up);
+        Some(act)
     }
 
     /// How long the writer of Events may rest before it looks again: briefly while news wait for others of their kind.

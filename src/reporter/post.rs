@@ -1,8 +1,10 @@
-//! Writes Events: what the ledger says is next, one at a time, at its rate.
+//! Writes Events: what the ledger says is next, at its rate. One that takes long keeps no other waiting.
 use super::api_part::ApiPart;
 use super::house::House;
 use crate::cluster::{Cluster, Trouble};
 use crate::show::notes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use guardprobe_core::judge::ledger::Act;
 use guardprobe_core::model::names;
 use guardprobe_core::model::notice::OwnEvent;
@@ -13,43 +15,76 @@ use tokio::time::{sleep, timeout};
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long at most, whatever the API server says.
 const BUSY_MAX: Duration = Duration::from_secs(60);
+/// Events are written one after the other, unless one takes longer than this, in a webhook for instance …
+const SLOW: Duration = Duration::from_secs(1);
+/// … and so many that take so long are waited for at once.
+const SLOW_MAX: usize = 4;
 
 /// Writes for as long as the future lives; `write` is how. It returns the Event that was there already, if there was one.
 pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<Option<OwnEvent>, Trouble>) -> ! {
     let mut failures = Failures::default();
+    let mut writing = FuturesUnordered::new();
+    let write_one = async |act: Act| {
+        let result = write(&act).await;
+        (act, result)
+    };
+    let (mut began, mut rested) = (Duration::ZERO, Duration::ZERO);
     loop {
+        let may_at = if writing.is_empty() { rested } else { rested.max(began + SLOW) };
         let looked = house.now().up;
-        let Some(act) = house.next() else {
-            // Where there is much to look through, that is not done for each piece of news.
-            sleep(names::LOOK_PAUSE.max(10 * house.now().up.saturating_sub(looked))).await;
-            // What waits for its turn, or is yet to settle, comes by time alone.
-            let _ = timeout(house.look_again_within(), house.news()).await;
+        let may = writing.len() < SLOW_MAX && may_at <= looked;
+        if let Some(act) = may.then(|| house.next()).flatten() {
+            began = looked;
+            writing.push(write_one(act));
             continue;
-        };
-        let name = &act.notice().name;
-        match write(&act).await {
-            Ok(found) => {
-                match found {
-                    Some(event) => house.found(&event),
-                    None => house.written(&act),
-                }
-                house.works(&ApiPart::WritingEvents, None);
-                failures = Failures::default();
-            }
-            Err(trouble) => {
-                if trouble == Trouble::Conflict {
-                    let reason = act.notice().reason.as_str();
-                    tracing::warn!(event = name, "an Event of this name is not ours: the one about {reason} gets another name");
-                }
-                house.not_written(&act, &trouble);
-                let pause = failures.pause(name, &trouble);
-                if trouble != Trouble::Conflict {
-                    house.works(&ApiPart::WritingEvents, Some(trouble));
-                }
+        }
+        // Where there is much to look through, that is not done for each piece of news.
+        let pause = names::LOOK_PAUSE.max(10 * house.now().up.saturating_sub(looked));
+        let is_full = writing.len() >= SLOW_MAX;
+        let until_it_may = async {
+            if is_full {
+                std::future::pending::<()>().await;
+            } else if !may {
+                sleep(may_at.saturating_sub(looked)).await;
+            } else {
                 sleep(pause).await;
+                // What waits for its turn, or is yet to settle, comes by time alone.
+                let _ = timeout(house.look_again_within(), house.news()).await;
             }
+        };
+        tokio::select! {
+            Some((act, result)) = writing.next() => {
+                let rest = note(house, &mut failures, &act, result);
+                rested = house.now().up + rest;
+            }
+            () = until_it_may => {}
         }
     }
+}
+
+/// Notes how it went. Returns how long to rest.
+fn note(house: &House, failures: &mut Failures, act: &Act, result: Result<Option<OwnEvent>, Trouble>) -> Duration {
+    let trouble = match result {
+        Ok(found) => {
+            match found {
+                Some(event) => house.found(&event),
+                None => house.written(act),
+            }
+            house.works(&ApiPart::WritingEvents, None);
+            *failures = Failures::default();
+            return Duration::ZERO;
+        }
+        Err(trouble) => trouble,
+    };
+    let (event, reason) = (&act.notice().name, act.notice().reason.as_str());
+    house.not_written(act, &trouble);
+    let rest = failures.rest_after(event, &trouble);
+    if trouble == Trouble::Conflict {
+        tracing::warn!(event, "an Event of this name is not ours: the one about {reason} gets another name");
+    } else {
+        house.works(&ApiPart::WritingEvents, Some(trouble));
+    }
+    rest
 }
 
 /// Events in a row that could not be written.
@@ -62,7 +97,7 @@ struct Failures {
 impl Failures {
     /// How long to rest after a failure. One Event that fails, as often as it may, keeps no other waiting for longer than the shortest rest;
     /// when another one fails as well, the API server is not to be asked for a while.
-    fn pause(&mut self, name: &str, trouble: &Trouble) -> Duration {
+    fn rest_after(&mut self, name: &str, trouble: &Trouble) -> Duration {
         let asked = match trouble {
             Trouble::Missing | Trouble::Conflict | Trouble::Invalid(_) | Trouble::Forbidden(_) => return Duration::ZERO,
             Trouble::Busy(seconds) => Duration::from_secs((*seconds).into()).min(BUSY_MAX),
@@ -102,13 +137,13 @@ mod tests {
     fn one_event_that_fails_again_and_again_keeps_the_others_waiting_for_half_a_second_at_most() {
         let mut failures = Failures::default();
         let busy = Trouble::Busy(30);
-        assert_eq!([0; 3].map(|_| failures.pause("one", &busy)), [BACKOFF.0; 3]);
-        assert_eq!(failures.pause("another", &busy), Duration::from_secs(30), "it is busy for all");
+        assert_eq!([0; 3].map(|_| failures.rest_after("one", &busy)), [BACKOFF.0; 3]);
+        assert_eq!(failures.rest_after("another", &busy), Duration::from_secs(30), "it is busy for all");
         let gone = Trouble::Unreachable("no answer".into());
-        let seconds = ["a", "b", "c", "d", "e", "f"].map(|name| failures.pause(name, &gone).as_secs_f64());
+        let seconds = ["a", "b", "c", "d", "e", "f"].map(|name| failures.rest_after(name, &gone).as_secs_f64());
         assert_eq!(seconds, [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]);
         for mine in [Trouble::Missing, Trouble::Conflict, Trouble::Invalid("no".into()), Trouble::Forbidden("no".into())] {
-            assert_eq!(failures.pause("g", &mine), Duration::ZERO);
+            assert_eq!(failures.rest_after("g", &mine), Duration::ZERO);
         }
     }
 }

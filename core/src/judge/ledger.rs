@@ -32,6 +32,8 @@ use std::time::Duration;
 const NAMES_MAX: usize = 100_000;
 /// For how long a name is remembered that nobody wants: twice as long as an API server keeps an Event by default.
 const KEPT: Duration = Duration::from_secs(2 * 60 * 60);
+/// The longest that writing one Event takes: two calls to the API server, and some.
+const WRITING_MAX: Duration = Duration::from_secs(3 * names::API_TIMEOUT.as_secs());
 /// How many new Events of one node in ten minutes are so many that all others come first.
 const NODE_EVENTS: u32 = 10;
 
@@ -107,8 +109,8 @@ impl Ledger {
     /// An Event was to be written and is there already, from before this process knew of it: what is said now is said by its series.
     pub fn found(&mut self, event: &OwnEvent, now: Duration) {
         self.seen(event, now);
-        if let Some(Entry { state: State::Posted(posted), .. }) = self.events.get_mut(&event.namespace, &event.name) {
-            posted.lasts = false;
+        if let Some(Entry { state: State::Posted(posted), again, .. }) = self.events.get_mut(&event.namespace, &event.name) {
+            (posted.lasts, *again) = (false, now);
         }
     }
 
@@ -125,6 +127,11 @@ impl Ledger {
         if let Some(entry) = self.events.get_mut(namespace, name) {
             entry.expire();
         }
+    }
+
+    /// An Event is being written: it is not asked for again before it is known how that went.
+    pub fn being_written(&mut self, notice: &Notice, now: Duration) {
+        self.entry(notice, now).again = now + WRITING_MAX;
     }
 
     /// An Event was written.

@@ -98,14 +98,14 @@ impl Entry {
     /// Its Event is not in the API any more.
     pub(super) fn expire(&mut self) {
         if matches!(self.state, State::Posted(_)) {
-            self.state = State::Expired;
+            (self.state, self.again) = (State::Expired, Duration::ZERO);
         }
     }
 
     /// It was written.
     pub(super) fn written(&mut self, posted: Posted, subject: EventSubject) {
         (self.state, self.subject) = (State::Posted(posted), Some(subject));
-        (self.refusals, self.refused_itself) = (0, false);
+        (self.refusals, self.refused_itself, self.again) = (0, false, Duration::ZERO);
     }
 
     /// It was not written: it rests.
