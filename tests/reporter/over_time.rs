@@ -263,3 +263,38 @@ fn answer_once(node: &Node<'_>, report: String) {
         sleep(Duration::from_secs(600));
     });
 }
+
+#[test]
+fn an_incident_that_only_another_replica_heard_of_is_ended_by_the_one_that_leads() {
+    let cluster = Cluster::new();
+    let node = cluster.node(1);
+    let mut agent = node.agent();
+    let mut other = cluster.reporter();
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    node.unguard();
+    cluster.until_told(SOON, &["EgressBreached node-1 imds"]);
+    let name = cluster.events()[0].metadata.name.clone().unwrap();
+    let mut event: Value = serde_json::from_str(&cluster.kubectl(&["get", "events.events.k8s.io", &name, "-o", "json"])).unwrap();
+    other.kill();
+    agent.kill();
+    node.guard();
+    cluster.kubectl(&["delete", "events.events.k8s.io", &name]);
+    // This one is told by its agent, which is new, of no breach: the other replica's Event comes while it runs.
+    let _agent = node.agent();
+    let reporter = cluster.reporter_as("reporter-1", &[]);
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    event["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .retain(|key, _| ["name", "namespace", "annotations", "labels"].contains(&key.as_str()));
+    let file = cluster.file("event.json", &event.to_string());
+    cluster.kubectl(&["create", "-f", &file]);
+    let told = ["EgressBreached node-1 imds", "EgressBlocked node-1 imds"];
+    cluster.until_told(SOON, &told);
+    assert_eq!(lines(&reporter), ["closed node-1 blocked"]);
+    // What is over stays so, though its first Event is written again.
+    cluster.kubectl(&["delete", "events.events.k8s.io", &name]);
+    cluster.kubectl(&["create", "-f", &file]);
+    sleep(S(3.0));
+    assert_eq!((lines(&reporter), cluster.told().len()), (vec!["closed node-1 blocked".to_owned()], 2));
+}
