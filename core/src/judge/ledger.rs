@@ -93,7 +93,7 @@ impl Ledger {
         if self.events.len() >= NAMES_MAX && self.events.get(&event.namespace, &event.name).is_none() {
             return;
         }
-        let entry = self.events.entry(&event.namespace, &event.name, now);
+        let entry = self.events.entry_about(event.subject(), &event.name, now);
         let (since, touched, lasts, wanted) = match &entry.state {
             State::Posted(known) => {
                 let touched = if known.count == event.count { known.touched } else { now };
@@ -103,7 +103,7 @@ impl Ledger {
         };
         let (count, version) = (event.count, version(&event.record));
         entry.state = State::Posted(Posted { count, since, touched, lasts, wanted, version });
-        (entry.subject, entry.used) = (Some(event.subject()), now);
+        entry.used = now;
     }
 
     /// An Event was to be written and is there already, from before this process knew of it: what is said now is said by its series.
@@ -138,10 +138,11 @@ impl Ledger {
     pub fn written(&mut self, act: &Act, now: Duration) {
         let notice = act.notice();
         let (lasts, version) = (notice.lasts, version(&notice.record()));
-        let entry = self.entry(notice, now);
+        let entry = self.events.entry_about(notice.subject(), &notice.name, now);
+        entry.used = now;
         let since = if let State::Posted(known) = &entry.state { known.since } else { now };
         let count = if let Act::Renew { count, .. } = act { *count } else { 1 };
-        entry.written(Posted { count, since, touched: now, lasts, wanted: true, version }, notice.subject());
+        entry.written(Posted { count, since, touched: now, lasts, wanted: true, version });
         if matches!(act, Act::Post(_)) {
             self.lately.entry(notice.regarding.uid().to_owned()).or_insert((0, now)).0 += 1;
         }
@@ -196,7 +197,8 @@ impl Ledger {
             return Some(notice.name.clone());
         }
         let is_free = |name: &String| self.entry_of(notice, name).is_none_or(|entry| entry.is_free_for(&subject));
-        notice::names_of(notice).find(is_told).or_else(|| notice::names_of(notice).find(is_free))
+        let told = if self.events.knows(&subject) { notice::names_of(notice).find(is_told) } else { None };
+        told.or_else(|| notice::names_of(notice).find(is_free))
     }
 
     /// Notes that a notice is wanted, under that name: every name that it may have is remembered meanwhile, so that what was somebody

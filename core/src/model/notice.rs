@@ -220,7 +220,7 @@ pub struct OwnEvent {
 }
 
 /// The subject of an Event. Two Events with one name and two subjects are not the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventSubject {
     /// The namespace of the Event.
     pub namespace: String,

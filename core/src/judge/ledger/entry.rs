@@ -103,8 +103,8 @@ impl Entry {
     }
 
     /// It was written.
-    pub(super) fn written(&mut self, posted: Posted, subject: EventSubject) {
-        (self.state, self.subject) = (State::Posted(posted), Some(subject));
+    pub(super) fn written(&mut self, posted: Posted) {
+        self.state = State::Posted(posted);
         (self.refusals, self.refused_itself, self.again) = (0, false, Duration::ZERO);
     }
 
@@ -124,6 +124,8 @@ impl Entry {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entries {
     by_namespace: BTreeMap<String, BTreeMap<String, Entry>>,
+    /// Under how many names an Event of each subject is, or was.
+    subjects: BTreeMap<EventSubject, usize>,
 }
 
 impl Entries {
@@ -139,6 +141,22 @@ impl Entries {
     pub(super) fn entry(&mut self, namespace: &str, name: &str, now: Duration) -> &mut Entry {
         let names = self.by_namespace.entry(namespace.to_owned()).or_default();
         names.entry(name.to_owned()).or_insert_with(|| Entry::new(now))
+    }
+
+    /// The entry of a name under which an Event of that subject is.
+    pub(super) fn entry_about(&mut self, subject: EventSubject, name: &str, now: Duration) -> &mut Entry {
+        let namespace = subject.namespace.clone();
+        let before = self.entry(&namespace, name, now).subject.take();
+        before.iter().for_each(|before| uncount(&mut self.subjects, before));
+        *self.subjects.entry(subject.clone()).or_default() += 1;
+        let entry = self.entry(&namespace, name, now);
+        entry.subject = Some(subject);
+        entry
+    }
+
+    /// True when an Event of that subject is or was somewhere.
+    pub(super) fn knows(&self, subject: &EventSubject) -> bool {
+        self.subjects.contains_key(subject)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -157,7 +175,23 @@ impl Entries {
     }
 
     pub(super) fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
-        self.by_namespace.values_mut().for_each(|names| names.retain(|_, entry| keep(entry)));
-        self.by_namespace.retain(|_, names| !names.is_empty());
+        let Entries { by_namespace, subjects } = self;
+        by_namespace.retain(|_, names| {
+            names.retain(|_, entry| {
+                let kept = keep(entry);
+                entry.subject.iter().filter(|_| !kept).for_each(|subject| uncount(subjects, subject));
+                kept
+            });
+            !names.is_empty()
+        });
+    }
+}
+
+fn uncount(subjects: &mut BTreeMap<EventSubject, usize>, subject: &EventSubject) {
+    if let Some(count) = subjects.get_mut(subject) {
+        *count -= 1;
+        if *count == 0 {
+            subjects.remove(subject);
+        }
     }
 }

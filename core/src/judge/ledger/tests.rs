@@ -301,7 +301,7 @@ fn when_very_many_breach_at_once_one_event_says_so_first_and_the_rest_keep_to_th
     assert!((9..=11).contains(&ten) && (38..=41).contains(&forty), "{ten} {forty}");
     assert!(reporter.ledger.waiting() > 100);
     let many = |(_, act): &&(f64, Act)| matches!(act, Act::Post(Notice { saying: Saying::Many { .. }, .. }));
-    reporter.run_until(400.0);
+    reporter.run_until(240.0);
     assert_eq!(reporter.written.iter().filter(many).count(), 1);
     let posts = reporter.written.iter().filter(|(_, act)| matches!(act, Act::Post(_))).count();
     assert_eq!((posts, reporter.ledger.waiting()), (201, 0));
