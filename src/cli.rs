@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 
 const AFTER: &str = "\
@@ -262,13 +263,16 @@ fn log_filter(filter: &str) -> Result<Targets, String> {
     filter.parse().map_err(|error: ParseError| error.to_string())
 }
 
-/// Sends the log to stderr. A filter that cannot be read falls back to warnings, and says so.
-pub fn log_to_stderr(filter: &str, format: LogFormat) {
+/// Sends the log to where that writes. A filter that cannot be read falls back to warnings, and says so.
+pub fn log_to<W>(filter: &str, format: LogFormat, writer: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let (targets, complaint) = match log_filter(filter) {
         Ok(targets) => (targets, None),
         Err(why) => (Targets::new().with_default(tracing::Level::WARN), Some(why)),
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     let layer = match format {
         LogFormat::Text => layer.with_ansi(terminal::takes_escapes()).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),

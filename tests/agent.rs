@@ -10,3 +10,5 @@ mod common;
 mod life;
 #[path = "agent/openings.rs"]
 mod openings;
+#[path = "agent/streams.rs"]
+mod streams;

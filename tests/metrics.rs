@@ -86,7 +86,14 @@ fn tally() -> Tally {
 /// What a process that has seen nothing yet says.
 fn first_page(role: Role) -> String {
     let (head, tally, round) = (head(role), tally(), round(vec![], None));
-    let state = State { head: &head, tally: &tally, round: &round, age: Duration::ZERO, vouched: Duration::from_secs(17) };
+    let state = State {
+        head: &head,
+        tally: &tally,
+        round: &round,
+        age: Duration::ZERO,
+        vouched: Duration::from_secs(17),
+        lines_lost: [("stdout", 0), ("stderr", 0)],
+    };
     match role {
         Role::Agent => Page::new().agent(&state, &histories(), Duration::ZERO).to_owned(),
         Role::Witness => Page::new().witness(&state).to_owned(),
@@ -101,8 +108,14 @@ fn page_after(outcome: Outcome, late: u64) -> String {
     tally.rounds = 1;
     let judged = finding::judge(&round.targets[0], &round.controls, Attribution::Weak);
     histories.finished(0, at(1), at(2), &round.targets[0], &judged);
-    let state =
-        State { head: &head, tally: &tally, round: &round, age: Duration::from_secs(late), vouched: Duration::from_secs(17) };
+    let state = State {
+        head: &head,
+        tally: &tally,
+        round: &round,
+        age: Duration::from_secs(late),
+        vouched: Duration::from_secs(17),
+        lines_lost: [("stdout", 3), ("stderr", 4)],
+    };
     Page::new().agent(&state, &histories, Duration::from_secs(2 + late)).to_owned()
 }
 
@@ -225,7 +238,14 @@ fn a_page_that_is_used_again_says_what_a_new_one_says() {
         let round = round(vec![seen(outcome)], control);
         let judged = finding::judge(&round.targets[0], &round.controls, Attribution::Weak);
         histories.finished(0, at(1), at(2), &round.targets[0], &judged);
-        let state = State { head: &head, tally: &tally, round: &round, age: Duration::ZERO, vouched: Duration::from_secs(17) };
+        let state = State {
+            head: &head,
+            tally: &tally,
+            round: &round,
+            age: Duration::ZERO,
+            vouched: Duration::from_secs(17),
+            lines_lost: [("stdout", 3), ("stderr", 4)],
+        };
         let again = used.agent(&state, &histories, Duration::from_secs(3)).to_owned();
         assert_eq!(again, Page::new().agent(&state, &histories, Duration::from_secs(3)));
     }
@@ -308,6 +328,7 @@ fn page_of(fleet: Fleet) -> String {
         waiting: 7,
         events_suppressed: &[(NoticeReason::EgressOpenedBriefly, 6)].into(),
         lines_suppressed: 8,
+        lines_lost: [("stdout", 5), ("stderr", 6)],
         held_up: Duration::from_millis(2500),
         leader: true,
         asked: [("agent", (4, 3))].into(),
@@ -339,6 +360,8 @@ fn every_metric_of_a_reporter_is_on_its_page_and_says_what_it_says() {
         r#"guardprobe_events_suppressed_total{reason="EgressBreached"} 0"#,
         "guardprobe_event_names_taken_total 5",
         "guardprobe_lines_suppressed_total 8",
+        "guardprobe_reporter_lines_lost_total{stream=\"stdout\"} 5",
+        "guardprobe_reporter_lines_lost_total{stream=\"stderr\"} 6",
         "guardprobe_reporter_held_up_seconds_total 2.5",
         r#"guardprobe_fleet_grace_nodes{guard="default/deny",reason="reporter_starting"} 0"#,
         r#"guardprobe_fleet_inconclusive{guard="default/deny",node="n3",target="imds",reason="control_failed"} 1"#,

@@ -14,6 +14,7 @@ mod site;
 use crate::probe::pod::{self, Pod};
 use crate::probe::round::Prober;
 use crate::process::clock::Clock;
+use crate::process::output::Output;
 use crate::process::runtime;
 use crate::process::signals::Signals;
 use crate::speaker::Speaker;
@@ -76,7 +77,7 @@ impl From<RoleArg> for Role {
 }
 
 /// Runs the command.
-pub fn run(args: &AgentArgs) -> ExitCode {
+pub fn run(args: &AgentArgs, output: Output) -> ExitCode {
     let clock = Clock::start();
     let pod = Pod::look();
     let config = pod::allowed_here().and_then(|()| configuration(args, &pod));
@@ -85,7 +86,7 @@ pub fn run(args: &AgentArgs) -> ExitCode {
         Err(message) => return refuse(&message),
     };
     runtime::raise_descriptor_limit();
-    match run_as(args, config, pod, clock) {
+    match run_as(args, config, pod, clock, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&format!("guardprobe agent: {error}")),
     }
@@ -106,7 +107,7 @@ fn configuration(args: &AgentArgs, pod: &Pod) -> Result<Config, String> {
     Ok(config)
 }
 
-fn run_as(args: &AgentArgs, config: Config, pod: Pod, clock: Clock) -> io::Result<()> {
+fn run_as(args: &AgentArgs, config: Config, pod: Pod, clock: Clock, output: Output) -> io::Result<()> {
     let runtime = runtime::single()?;
     let role = Role::from(args.role);
     let speaker = Speaker::new(&config, &pod, role);
@@ -114,7 +115,7 @@ fn run_as(args: &AgentArgs, config: Config, pod: Pod, clock: Clock) -> io::Resul
         let bound = serve::bind(args.listen).await?;
         tracing::info!(listen = %bound.addr, guard = config.guard, boot = speaker.boot, "{}", introduction(&config, role));
         let prober = Prober::new(config.clone(), pod);
-        let record = Arc::new(Record::new(&config, speaker, clock, prober.blank(), prober.longest_round()));
+        let record = Arc::new(Record::new(&config, speaker, (clock, output), prober.blank(), prober.longest_round()));
         let life = Life { prober: &prober, record: &record, config: &config, clock, role };
         tokio::select! {
             never = life.live() => never,

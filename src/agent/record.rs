@@ -2,7 +2,7 @@
 use crate::probe::lone::Door;
 use crate::probe::round::Sight;
 use crate::process::clock::Clock;
-use crate::process::lines;
+use crate::process::output::Output;
 use crate::serve::blocking::Versioned;
 use crate::show;
 use crate::show::metrics::{Page, State};
@@ -48,6 +48,7 @@ impl Versioned for News {
 pub(super) struct Record {
     speaker: Speaker,
     clock: Clock,
+    output: Output,
     proof: Attribution,
     /// How long a round vouches for its verdict.
     vouched: Duration,
@@ -70,7 +71,13 @@ struct Known {
 
 impl Record {
     /// Nothing known yet. `blank` is a round of nothing.
-    pub(super) fn new(config: &Config, speaker: Speaker, clock: Clock, blank: Round, longest_round: Duration) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        speaker: Speaker,
+        (clock, output): (Clock, Output),
+        blank: Round,
+        longest_round: Duration,
+    ) -> Self {
         let (began, vouched) = (clock.now(), report::vouched(config.interval, longest_round));
         let names = config.targets.iter().map(|target| target.name.clone());
         let histories = Histories::new(&speaker.boot, began, vouched, names);
@@ -79,6 +86,7 @@ impl Record {
         Record {
             speaker,
             clock,
+            output,
             proof: config.proof,
             vouched,
             patience: config.startup + 3 * longest_round,
@@ -191,10 +199,7 @@ impl Record {
             }
         });
         let round = self.news.borrow().number;
-        told.for_each(|transition| {
-            let what = format!("{} of {}", transition.event.as_str(), transition.target);
-            lines::write(&self.line(round, transition), &what);
-        });
+        told.for_each(|transition| self.output.line(&self.line(round, transition)));
     }
 
     fn line(&self, round: u64, transition: Transition) -> Line {
@@ -229,7 +234,14 @@ impl Record {
     pub(super) fn metrics(&self) -> String {
         let (known, mut page) = (self.known(), self.page.lock().unwrap_or_else(PoisonError::into_inner));
         let (age, vouched) = (self.age(&known), self.vouched);
-        let state = State { head: &self.head(&known), tally: &known.tally, round: &known.round, age, vouched };
+        let state = State {
+            head: &self.head(&known),
+            tally: &known.tally,
+            round: &known.round,
+            age,
+            vouched,
+            lines_lost: self.output.lost(),
+        };
         match self.speaker.role {
             Role::Agent => page.agent(&state, &known.histories, self.clock.now().up).to_owned(),
             Role::Witness => page.witness(&state).to_owned(),

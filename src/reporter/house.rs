@@ -4,7 +4,7 @@ use super::api_part::ApiPart;
 use crate::cluster::Trouble;
 use crate::cluster::watch::News;
 use crate::process::clock::Clock;
-use crate::process::lines;
+use crate::process::output::Output;
 use crate::show::fleet::{self as shown, Page, View};
 use crate::show::fleet_metrics::{self, Counts, FleetState};
 use crate::show::page::Teller;
@@ -37,6 +37,7 @@ const SERIES_MAX: usize = names::GUARDS_MAX * names::TARGETS_MAX;
 #[derive(Debug)]
 pub(super) struct House {
     clock: Clock,
+    output: Output,
     me: String,
     node: Option<String>,
     inner: Mutex<Inner>,
@@ -86,7 +87,7 @@ struct Inner {
 }
 
 impl House {
-    pub(super) fn new(settings: Settings, me: String, node: Option<String>, clock: Clock) -> Self {
+    pub(super) fn new(settings: Settings, me: String, node: Option<String>, (clock, output): (Clock, Output)) -> Self {
         let mut pending = BTreeSet::from([ApiPart::Nodes, ApiPart::node_events(), ApiPart::Lease]);
         for guard in &settings.guards {
             let namespace = || guard.name.namespace.clone();
@@ -119,7 +120,7 @@ impl House {
             asked: BTreeMap::new(),
         };
         let [news, pods, endpoints_changed] = [Notify::new(), Notify::new(), Notify::new()];
-        House { clock, me, node, inner: Mutex::new(inner), news, pods, endpoints_changed }
+        House { clock, output, me, node, inner: Mutex::new(inner), news, pods, endpoints_changed }
     }
 
     /// A task that panicked while it held this has left at worst a change half told.
@@ -486,7 +487,6 @@ impl House {
         for change in changes {
             inner.count(&change);
             let (schema, reporter) = (names::INCIDENT_SCHEMA.to_owned(), self.me.clone());
-            let what = format!("{:?}", change.event).to_lowercase();
             let node = match &change.what {
                 Changed::Incident { incident } => &incident.place.node,
                 Changed::Coverage { node, .. } => node,
@@ -494,7 +494,7 @@ impl House {
             if !inner.may_tell(node, now) {
                 continue;
             }
-            lines::write(&FleetLine { schema, time: now.wall, reporter, leader, change }, &what);
+            self.output.line(&FleetLine { schema, time: now.wall, reporter, leader, change });
         }
     }
 
@@ -517,6 +517,7 @@ impl House {
             waiting: inner.ledger.waiting(),
             events_suppressed: inner.incidents.suppressed(),
             lines_suppressed: inner.lines_suppressed,
+            lines_lost: self.output.lost(),
             held_up: inner.held_up,
             leader: inner.elector.leads(now.up),
             asked: inner.asking(),

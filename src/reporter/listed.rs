@@ -3,7 +3,7 @@
 use super::house::House;
 use super::post;
 use crate::cluster::watch::News;
-use crate::process::lines;
+use crate::process::output::Output;
 use crate::show::notes;
 use guardprobe_core::judge::ledger::Act;
 use guardprobe_core::model::cluster::{DaemonSet, GuardName, Node, Placement, Pod};
@@ -37,11 +37,11 @@ impl FromStr for Listed {
 }
 
 /// Takes the API's place, for as long as the future lives.
-pub(super) async fn stand_in(house: &House, guards: &[GuardName], agents: &[Listed]) -> ! {
+pub(super) async fn stand_in(house: &House, output: &Output, guards: &[GuardName], agents: &[Listed]) -> ! {
     introduce(house, guards, agents);
     tokio::select! {
         never = lead(house) => never,
-        never = post::post(house, async |act| { write(act); Ok(None) }) => never,
+        never = post::post(house, async |act| { write(act, output); Ok(None) }) => never,
     }
 }
 
@@ -97,12 +97,12 @@ async fn lead(house: &House) -> ! {
 }
 
 /// Writes what would be posted. That something goes on would be a count in an Event that is there: nothing new.
-fn write(act: &Act) {
+fn write(act: &Act, output: &Output) {
     if let Act::Post(notice) = act {
         let (Regarding::Node { name, .. } | Regarding::DaemonSet { name, .. }) = &notice.regarding;
         let (schema, regarding) = (names::EVENT_SCHEMA.to_owned(), name.clone());
         let line = EventLine { schema, reason: notice.reason, regarding, note: notes::note(notice) };
-        lines::write(&line, notice.reason.as_str());
+        output.line(&line);
     }
 }
 

@@ -25,6 +25,7 @@ mod site;
 
 use crate::cluster::Cluster;
 use crate::process::clock::Clock;
+use crate::process::output::Output;
 use crate::process::runtime;
 use crate::process::signals::Signals;
 use crate::serve::{self, Limits};
@@ -86,12 +87,12 @@ pub struct ReporterArgs {
 }
 
 /// Runs the command.
-pub fn run(args: &ReporterArgs) -> ExitCode {
+pub fn run(args: &ReporterArgs, output: Output) -> ExitCode {
     let clock = Clock::start();
     runtime::raise_descriptor_limit();
     let done = configuration(args).and_then(|settings| {
         let runtime = runtime::single().map_err(|error| format!("guardprobe reporter: {error}"))?;
-        runtime.block_on(run_as(args, settings, clock)).map_err(|error| format!("guardprobe reporter: {error}"))
+        runtime.block_on(run_as(args, settings, clock, output.clone())).map_err(|error| format!("guardprobe reporter: {error}"))
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,12 +129,12 @@ fn read(path: &Path) -> Result<Settings, String> {
     parse::parse_bytes(&settings::bytes_of(path)?).map_err(|problems| problems.in_file(settings::shown(path)).to_string())
 }
 
-async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock) -> Result<(), String> {
+async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock, output: Output) -> Result<(), String> {
     let cluster = if args.listed.is_empty() { Some(Cluster::find().await?) } else { None };
     let me = args.pod.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| format!("reporter-{:08x}", fastrand::u32(..)));
     let namespace = args.namespace.clone().or_else(mounted_namespace).unwrap_or_else(|| names::NODE_EVENTS_NAMESPACE.to_owned());
     let guards: Vec<GuardName> = settings.guards.iter().map(|guard| guard.name.clone()).collect();
-    let house = Arc::new(House::new(settings, me, args.node.clone(), clock));
+    let house = Arc::new(House::new(settings, me, args.node.clone(), (clock, output.clone())));
     let network = serve::bind(args.listen).await.map_err(|error| error.to_string())?;
     let loopback = serve::bind(args.fleet_listen).await.map_err(|error| error.to_string())?;
     tracing::info!(listen = %network.addr, fleet = %loopback.addr, reporter = house.me(), "looking after {}", house.introduction());
@@ -150,7 +151,7 @@ async fn run_as(args: &ReporterArgs, settings: Settings, clock: Clock) -> Result
                 never = post::post(&house, async |act| post::write(cluster, &house, act).await) => never,
                 never = lead::lead(cluster, &house, &namespace) => never,
             },
-            None => listed::stand_in(&house, &guards, &args.listed).await,
+            None => listed::stand_in(&house, &output, &guards, &args.listed).await,
         }
     };
     tokio::select! {

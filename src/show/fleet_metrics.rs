@@ -23,7 +23,7 @@ const GAUGE: MetricType = MetricType::GAUGE;
 const COUNTER: MetricType = MetricType::COUNTER;
 
 /// Every metric of a reporter, in the order of the text.
-pub const FLEET_METRICS: [Described; 31] = [
+pub const FLEET_METRICS: [Described; 32] = [
     of(GAUGE, "guardprobe_fleet_nodes", &["guard", "state"], "Nodes by coverage: covered, uncovered, grace or excluded."),
     of(GAUGE, "guardprobe_fleet_grace_nodes", &["guard", "reason"], "Nodes in grace by what excuses them."),
     of(
@@ -100,6 +100,12 @@ pub const FLEET_METRICS: [Described; 31] = [
     ),
     of(COUNTER, "guardprobe_event_names_taken_total", &[], "Events whose name somebody else's Event had: each got another name."),
     of(COUNTER, "guardprobe_lines_suppressed_total", &[], "Lines about incidents that were not written: one node had too many."),
+    of(
+        COUNTER,
+        "guardprobe_reporter_lines_lost_total",
+        &["stream"],
+        "Lines of stdout and stderr that are lost: nobody took them, or they could not be written.",
+    ),
     of(GAUGE, "guardprobe_events_waiting", &[], "Events that wait for their turn."),
     of(GAUGE, "guardprobe_leader", &[], "1 on the replica that writes Events and the endpoints ConfigMap."),
     of(GAUGE, "guardprobe_agents_asked", &["role"], "Agents and witnesses that are being asked."),
@@ -158,6 +164,8 @@ pub struct FleetState<'a> {
     pub events_suppressed: &'a BTreeMap<NoticeReason, u64>,
     /// Lines that were not written.
     pub lines_suppressed: u64,
+    /// Lines that were lost, by stream.
+    pub lines_lost: [(&'static str, u64); 2],
     /// For how long in all this process did not run.
     pub held_up: Duration,
     /// Whether this replica writes.
@@ -275,6 +283,9 @@ impl Sheet {
         }
         self.set("guardprobe_event_names_taken_total", &[], state.counts.names_taken as f64);
         self.set("guardprobe_lines_suppressed_total", &[], state.lines_suppressed as f64);
+        for (stream, count) in state.lines_lost {
+            self.set("guardprobe_reporter_lines_lost_total", &[stream], count as f64);
+        }
         self.set("guardprobe_reporter_held_up_seconds_total", &[], state.held_up.as_secs_f64());
         self.set("guardprobe_events_waiting", &[], state.waiting as f64);
         self.set("guardprobe_leader", &[], bit(state.leader));

@@ -46,7 +46,7 @@ const TARGET: &[&str] = &["guard", "target"];
 const OUTCOME: &[&str] = &["guard", "target", "family", "outcome"];
 
 /// Every metric of agent and witness, in the order of the text.
-pub const METRICS: [Described; 19] = [
+pub const METRICS: [Described; 20] = [
     of(
         AGENT,
         MetricType::GAUGE,
@@ -155,6 +155,13 @@ pub const METRICS: [Described; 19] = [
         &[],
         "When the newest round ended, in seconds since 1970; 0 before the first.",
     ),
+    of(
+        None,
+        MetricType::COUNTER,
+        "guardprobe_lines_lost_total",
+        &["stream"],
+        "Lines of stdout and stderr that are lost: nobody took them, or they could not be written.",
+    ),
     of(None, MetricType::GAUGE, "guardprobe_build_info", &["version", "role"], "Always 1; the version and role of the program."),
     of(None, MetricType::GAUGE, "guardprobe_config_info", &["hash"], "Always 1; the hash of the configuration in force."),
 ];
@@ -172,6 +179,8 @@ pub struct State<'a> {
     pub age: Duration,
     /// For how long a round vouches for what it saw.
     pub vouched: Duration,
+    /// Lines that were lost, by stream.
+    pub lines_lost: [(&'static str, u64); 2],
 }
 
 /// The page of one process. It keeps what a scrape has made, so that the next one only sets values: the labels of a process never change.
@@ -233,6 +242,9 @@ impl Page {
         self.set("guardprobe_rounds_total", &[], state.tally.rounds as f64);
         let last_round = (state.tally.rounds > 0).then_some(head.finished);
         self.set("guardprobe_last_round_time_seconds", &[], unix(last_round));
+        for (stream, count) in state.lines_lost {
+            self.set("guardprobe_lines_lost_total", &[stream], count as f64);
+        }
         self.set("guardprobe_build_info", &[&head.version, head.role.as_str()], 1.0);
         self.set("guardprobe_config_info", &[&head.config_hash], 1.0);
     }

@@ -45,14 +45,30 @@ impl World {
 
     /// An agent with these arguments, and with the command changed first; it may not listen yet, or never.
     pub(crate) fn agent_with(&self, args: &[&str], change: impl FnOnce(&mut Command) -> &mut Command) -> Agent<'_> {
+        let mut child = self.agent_child(args, change, [Stdio::piped(), Stdio::piped()]);
+        let (stdout, stderr) = (lines_of(child.stdout.take().unwrap()), lines_of(child.stderr.take().unwrap()));
+        Agent { world: self, child, stdout, stderr }
+    }
+
+    /// An agent that writes to these, listening when this returns.
+    pub(crate) fn agent_that_writes_to(&self, args: &[&str], streams: [Stdio; 2]) -> Agent<'_> {
+        let child = self.agent_child(args, |command| command, streams);
+        let agent = Agent { world: self, child, stdout: Arc::default(), stderr: Arc::default() };
+        agent.until_it_listens();
+        agent
+    }
+
+    fn agent_child(
+        &self,
+        args: &[&str],
+        change: impl FnOnce(&mut Command) -> &mut Command,
+        [stdout, stderr]: [Stdio; 2],
+    ) -> Child {
         let mut command = self.in_the_pod();
         command.env("GUARDPROBE_POD", "agent-1");
         change(&mut command);
         command.arg(env!("CARGO_BIN_EXE_guardprobe")).arg("agent").args(args);
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("iproute2 is installed");
-        let (stdout, stderr) = (lines_of(child.stdout.take().unwrap()), lines_of(child.stderr.take().unwrap()));
-        Agent { world: self, child, stdout, stderr }
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("iproute2 is installed")
     }
 }
 
