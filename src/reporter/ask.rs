@@ -1,5 +1,5 @@
-//! One agent, asked on behalf of somebody who looks at the page of its node: its newest round, in words. One at a time, and each for two seconds: an
-//! agent takes few connections, and one of them is the collector's.
+//! One agent, asked on behalf of somebody who looks at the page of its node: its newest round, in words. Each agent by one at a time, and for two
+//! seconds: it takes few connections, and one of them is the collector's. An agent that is slow delays nobody who looks at another.
 use crate::show::page::LastRound;
 use crate::show::table;
 use crate::wire;
@@ -11,19 +11,28 @@ use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 /// Columns of the page.
 const WIDTH: usize = 120;
 /// For how long an answer is shown again.
 const KEPT: Duration = Duration::from_secs(2);
+/// Of how many agents it is kept while nobody asks.
+const KEPT_MAX: usize = 32;
+/// How much of an answer is shown, in bytes: hundreds of addresses.
+const TEXT_MAX: usize = 32 * 1024;
+/// How long an agent may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The rounds that were asked for lately.
 #[derive(Debug, Default)]
-pub(super) struct Rounds(Mutex<BTreeMap<IpAddr, (Duration, LastRound)>>);
+pub(super) struct Rounds(Mutex<BTreeMap<IpAddr, Arc<Kept>>>);
+
+/// What one agent said lately: locked while it is asked.
+type Kept = tokio::sync::Mutex<Option<(Duration, LastRound)>>;
 
 impl Rounds {
     /// The newest round of that pod.
@@ -31,22 +40,28 @@ impl Rounds {
         let Some((pod, ip)) = agent else {
             return LastRound::None("There is no agent on this node that could be asked.".to_owned());
         };
-        let mut kept = self.0.lock().await;
-        kept.retain(|_, (at, _)| now.saturating_sub(*at) < KEPT);
-        if let Some((_, round)) = kept.get(&ip) {
+        let kept = self.kept(ip);
+        let mut kept = kept.lock().await;
+        if let Some((_, round)) = kept.as_ref().filter(|(at, _)| now.saturating_sub(*at) < KEPT) {
             return round.clone();
         }
         let address = SocketAddr::new(ip, names::AGENT_PORT);
-        let round = match timeout(names::AGENT_CONNECT_TIMEOUT, told(&pod, address)).await {
+        let round = match timeout(PATIENCE, told(&pod, address)).await {
             Ok(Ok(text)) => LastRound::Told(text),
             Ok(Err(why)) => LastRound::None(format!("Its agent at {address} could not be asked: {why}.")),
-            Err(_) => LastRound::None(format!(
-                "Its agent at {address} did not answer within {} s.",
-                names::AGENT_CONNECT_TIMEOUT.as_secs()
-            )),
+            Err(_) => LastRound::None(format!("Its agent at {address} did not answer within {} s.", PATIENCE.as_secs())),
         };
-        kept.insert(ip, (now, round.clone()));
+        *kept = Some((now, round.clone()));
         round
+    }
+
+    /// The place for what an agent says. Places that nobody waits at are forgotten, but for as many as a look around takes.
+    fn kept(&self, ip: IpAddr) -> Arc<Kept> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= KEPT_MAX {
+            all.retain(|_, kept| Arc::strong_count(kept) > 1);
+        }
+        Arc::clone(all.entry(ip).or_default())
     }
 }
 
@@ -63,5 +78,68 @@ async fn told(pod: &str, address: SocketAddr) -> Result<String, String> {
         return Err("it says that it is another pod".to_owned());
     }
     let report: Report = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-    Ok(table::plain(&report, WIDTH))
+    Ok(cut(table::plain(&report, WIDTH)))
+}
+
+/// What of a text is shown: whole lines, as long as there is room.
+fn cut(mut text: String) -> String {
+    if text.len() <= TEXT_MAX {
+        return text;
+    }
+    let whole = text.len();
+    let end = text.bytes().take(TEXT_MAX).rposition(|byte| byte == b'\n').map_or(0, |newline| newline + 1);
+    text.truncate(end);
+    text.push_str(&format!("… and more: all of it has {} kB\n", whole / 1024));
+    text
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test looks at the clock")]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+    use tokio::time::{Instant, sleep};
+
+    async fn ask(rounds: &Rounds, last: u8) -> (LastRound, Duration) {
+        let began = Instant::now();
+        let round = rounds.last_round(Some(("agent".to_owned(), IpAddr::from([127, 77, 0, last]))), Duration::ZERO).await;
+        (round, began.elapsed())
+    }
+
+    #[tokio::test]
+    async fn agents_that_never_answer_delay_only_those_who_ask_for_them() {
+        let slow = [1, 2, 3].map(|last| SocketAddr::from(([127, 77, 0, last], names::AGENT_PORT)));
+        let mut listeners = Vec::new();
+        for address in slow {
+            listeners.push(TcpListener::bind(address).await.unwrap());
+        }
+        let rounds = Rounds::default();
+        let beside = async {
+            sleep(Duration::from_millis(100)).await;
+            ask(&rounds, 4).await
+        };
+        let (one, again, _, _, (other, took)) =
+            tokio::join!(ask(&rounds, 1), ask(&rounds, 1), ask(&rounds, 2), ask(&rounds, 3), beside);
+        assert!(matches!(&other, LastRound::None(why) if why.contains("could not be asked")), "nobody listens there");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert!(matches!(&one.0, LastRound::None(why) if why.contains("did not answer within 2 s")));
+        assert!(one.1 < Duration::from_millis(2500) && again.1 < Duration::from_millis(2500), "{:?} {:?}", one.1, again.1);
+    }
+
+    #[test]
+    fn no_more_agents_are_remembered_than_are_looked_at() {
+        let rounds = Rounds::default();
+        let held = rounds.kept(IpAddr::from([10, 0, 0, 1]));
+        (0..=255).for_each(|last| drop(rounds.kept(IpAddr::from([10, 0, 1, last]))));
+        assert!(rounds.0.lock().unwrap().len() <= KEPT_MAX);
+        assert!(Arc::ptr_eq(&held, &rounds.kept(IpAddr::from([10, 0, 0, 1]))), "one that is waited at stays");
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_ends_with_a_whole_line_and_says_so() {
+        assert_eq!(cut("a\nb\n".into()), "a\nb\n");
+        let text = cut("äöü\n".repeat(10_000));
+        assert!(text.len() < TEXT_MAX + 64 && text.ends_with("äöü\n… and more: all of it has 68 kB\n"), "{}", text.len());
+        assert_eq!(cut("x".repeat(TEXT_MAX + 1)), "… and more: all of it has 32 kB\n");
+    }
 }
