@@ -15,6 +15,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 
 /// Serves a connection until it ends. How it ends is its client's business, so nothing comes back.
 pub(super) async fn serve<S, T>(stream: S, site: Arc<T>, progress: Arc<Progress>)
@@ -44,6 +45,8 @@ async fn exchange<T: Site>(
     progress: Arc<Progress>,
     request: Request<Incoming>,
 ) -> io::Result<Response<Full<Bytes>>> {
+    // Whoever sends many requests ahead has one of them answered in a turn.
+    yield_now().await;
     // A body would have to be read before the next request: so there is none.
     let last = !request.body().is_end_stream();
     let (head, body) = request.into_parts();
@@ -270,6 +273,28 @@ mod tests {
         client.stream.shutdown().await.unwrap();
         assert_eq!(client.rest().await, 0);
         assert_eq!(client.ended().await, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_asked_a_thousand_times_is_shown_out_with_an_answer() {
+        let mut client = Client::connect();
+        for nth in 1..=names::CONNECTION_REQUESTS_MAX {
+            client.send(GET).await;
+            let is_last = client.answer().await.contains("connection: close");
+            assert_eq!(is_last, nth == names::CONNECTION_REQUESTS_MAX, "{nth}");
+        }
+        assert_eq!(client.rest().await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_more_than_its_share_is_known_for_it() {
+        let progress = Progress::begin(Limits::default());
+        (0..4).for_each(|_| progress.asked());
+        assert!(!progress.is_greedy());
+        progress.asked();
+        assert!(progress.is_greedy());
+        sleep(seconds(1)).await;
+        assert!(!progress.is_greedy(), "5 of 6 in a second");
     }
 
     #[tokio::test(start_paused = true)]

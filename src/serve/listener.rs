@@ -4,6 +4,7 @@ use super::connection;
 use super::limits::Limits;
 use super::progress::Progress;
 use super::site::Site;
+use futures_util::FutureExt;
 use guardprobe_core::model::names;
 use hyper::StatusCode;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -73,6 +74,11 @@ impl Bound {
                     // The prober runs on this thread too; and who has just hung up is then no longer counted.
                     yield_now().await;
                     house.receive(stream, peer.ip().to_canonical());
+                    // More of those that wait already: where all who are in have much to ask, a turn takes long.
+                    for _ in 1..names::ACCEPTED_AT_ONCE {
+                        let Some(Ok((stream, peer))) = self.listener.accept().now_or_never() else { break };
+                        house.receive(stream, peer.ip().to_canonical());
+                    }
                 }
                 Err(error) if is_of_one_connection(&error) => yield_now().await,
                 Err(error) => {
@@ -143,7 +149,7 @@ impl<T: Site> House<T> {
 impl Connected {
     fn guest(&self) -> Guest {
         let (doing, lasting) = self.progress.doing();
-        Guest { source: self.source, doing, lasting }
+        Guest { source: self.source, doing, lasting, is_greedy: self.progress.is_greedy() }
     }
 }
 

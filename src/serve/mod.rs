@@ -7,8 +7,9 @@
 //!
 //! Bounds, with their numbers in `guardprobe_core::model::names` ([`Limits`]):
 //!
-//! - A source has few connections; one more gets `429`. All together are few as well, but slow or idle clients cannot keep others
-//!   out: they give place.
+//! - A source has few connections, and all together are few as well; but idle, slow and greedy clients cannot keep others out: they give
+//!   place, those of the same source where that has its share. Only where all are busy is there a `429`, or a `503`.
+//! - A connection makes so many requests, and has one answered in a turn, however many it has sent ahead.
 //! - Only GET and HEAD; heads are bounded in bytes, number of headers and time; bodies are not read.
 //! - An answer that nobody reads is dropped, and so is one whose reader has left.
 //!

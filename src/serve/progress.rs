@@ -1,6 +1,8 @@
 //! What a connection is doing, since when, and until when it may.
 #![expect(clippy::disallowed_methods, reason = "clients are timed here, at the edge")]
 use super::limits::Limits;
+use guardprobe_core::model::names;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -31,6 +33,8 @@ pub(super) struct Progress {
     phase: watch::Sender<Phase>,
     limits: Limits,
     connected: Instant,
+    /// How many requests it has made.
+    requests: AtomicU32,
 }
 
 impl Progress {
@@ -38,7 +42,7 @@ impl Progress {
     pub(super) fn begin(limits: Limits) -> Self {
         let now = Instant::now();
         let phase = Phase { doing: Doing::Asking, since: now, until: now + limits.head, left: false };
-        Progress { phase: watch::Sender::new(phase), limits, connected: now }
+        Progress { phase: watch::Sender::new(phase), limits, connected: now, requests: AtomicU32::new(0) }
     }
 
     /// What it is doing now, and for how long.
@@ -52,9 +56,15 @@ impl Progress {
         self.phase.borrow().doing == Doing::Asking
     }
 
-    /// Whether it has lived long enough to end with its next answer.
+    /// Whether it has lived long enough, or has asked for enough, to end with its next answer.
     pub(super) fn is_old(&self) -> bool {
-        self.connected.elapsed() >= self.limits.age
+        self.connected.elapsed() >= self.limits.age || self.requests.load(Ordering::Relaxed) >= names::CONNECTION_REQUESTS_MAX
+    }
+
+    /// Whether it asks for more than its share.
+    pub(super) fn is_greedy(&self) -> bool {
+        let share = names::REQUESTS_AT_ONCE + names::REQUESTS_PER_SECOND * self.connected.elapsed().as_secs_f64();
+        f64::from(self.requests.load(Ordering::Relaxed)) > share
     }
 
     /// Bytes came in. The first ones of a head set its deadline: later ones cannot move it.
@@ -69,6 +79,7 @@ impl Progress {
 
     /// The head of a request is complete.
     pub(super) fn asked(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.enter(Doing::Waiting);
     }
 

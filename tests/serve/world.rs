@@ -243,3 +243,36 @@ pub(crate) fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// A client that sends request after request and waits for no answer; it comes back when it is shown out.
+pub(crate) struct Pipelining {
+    source: Ipv4Addr,
+    port: u16,
+    stream: Option<TcpStream>,
+    /// How many connections it has made.
+    pub(crate) connections: u64,
+}
+
+impl Pipelining {
+    pub(crate) fn new(source: Ipv4Addr, port: u16) -> Self {
+        Pipelining { source, port, stream: None, connections: 0 }
+    }
+
+    /// Sends and reads as much as goes at once.
+    pub(crate) fn go_on(&mut self) {
+        let stream = self.stream.get_or_insert_with(|| {
+            self.connections += 1;
+            let Client(stream) = Unconnected::new(self.source).connect(self.port);
+            stream.set_nonblocking(true).unwrap();
+            stream
+        });
+        let goes_on = |result: io::Result<usize>| match result {
+            Ok(count) => count > 0,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
+        let sent = goes_on(stream.write("GET / HTTP/1.1\r\n\r\n".repeat(50).as_bytes()));
+        if !(sent && goes_on(stream.read(&mut vec![0; 1 << 16]))) {
+            self.stream = None;
+        }
+    }
+}

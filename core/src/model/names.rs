@@ -127,10 +127,21 @@ pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(70);
 /// How long a client may take to read its answer.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client that reads its answer is safe from giving place to a new connection.
+/// How long a client that waits for its answer or reads it is among the last to give place to a new connection …
 pub const SEND_GRACE: Duration = Duration::from_secs(1);
+/// … and how long one that has just connected: until what it sent at once is here.
+pub const CONNECTED_GRACE: Duration = Duration::from_millis(50);
 /// The age at which a connection ends after its next answer, so that none is for ever; never in the middle of an answer.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(10 * 60);
+/// How many requests a connection may make until it ends with its next answer.
+pub const CONNECTION_REQUESTS_MAX: u32 = 1000;
+/// How many requests a connection may make at once, and how many a second then, before it gives place to others first of all. A scraper,
+/// a kubelet and a reporter make one in seconds, a browser one for each part of a page.
+pub const REQUESTS_AT_ONCE: f64 = 4.0;
+/// The second of those.
+pub const REQUESTS_PER_SECOND: f64 = 2.0;
+/// How many connections are accepted before those that are there have their turn.
+pub const ACCEPTED_AT_ONCE: usize = 8;
 /// How long the listener rests when it cannot accept, as when this process has no file descriptor left.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a blocking query waits when it does not say.
