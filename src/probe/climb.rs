@@ -2,8 +2,9 @@
 use super::tls::{self, Ca, Certificate};
 use crate::wire::{self, Head, Heard};
 use guardprobe_core::model::config::Kind;
-use guardprobe_core::model::names::{API_SERVER_NAME, CLIMB_TIMEOUT};
+use guardprobe_core::model::names::{self, API_SERVER_NAME, CLIMB_TIMEOUT};
 use guardprobe_core::model::observation::{Evidence, Identity, Layer, Observation};
+use guardprobe_core::model::outside::cut;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{Method, Request};
@@ -109,7 +110,9 @@ impl Climbed {
     /// The observation of the connection, with what was learnt after it.
     pub(super) fn onto(self, seen: Observation) -> Observation {
         let evidence = Some(self.evidence);
-        Observation { layer: self.layer, evidence, identity: self.identity, detail: self.detail.or(seen.detail), ..seen }
+        // A header, a certificate or an error may be as long as whoever answers likes.
+        let detail = self.detail.map(|detail| cut(&detail, names::DETAIL_MAX_BYTES)).or(seen.detail);
+        Observation { layer: self.layer, evidence, identity: self.identity, detail, ..seen }
     }
 }
 

@@ -11,6 +11,7 @@ use guardprobe_core::model::config::ControlKind;
 use guardprobe_core::model::control::{ControlAttempt, Protocol};
 use guardprobe_core::model::names;
 use guardprobe_core::model::observation::{Evidence, Layer, Observation, Outcome};
+use guardprobe_core::model::outside::cut;
 use hickory_proto::rr::{Name, RecordType};
 use http_body_util::Empty;
 use hyper::Request;
@@ -283,7 +284,7 @@ impl ControlProbe<'_> {
         Observation {
             layer: if outcome == Outcome::Connected { Layer::Tcp } else { Layer::None },
             latency_seconds: best.map_or(0.0, |best| best.latency.as_secs_f64()),
-            detail: best.and_then(|best| best.detail.clone()),
+            detail: best.and_then(|best| Some(cut(best.detail.as_deref()?, names::DETAIL_MAX_BYTES))),
             sender: best.and_then(|best| best.sender),
             evidence: speaks.then_some(Evidence::Answered),
             service: address.service,
@@ -319,7 +320,9 @@ async fn reach(stream: TcpStream, address: SocketAddr) -> ReporterAnswer {
     match wire::exchange(stream, request).await {
         Err(_) => ReporterAnswer::None,
         Ok(head) => match head.header(names::NODE_HEADER) {
-            Some(node) if !node.is_empty() && head.status.is_success() => ReporterAnswer::Node(node.to_owned()),
+            Some(node) if !node.is_empty() && head.status.is_success() => {
+                ReporterAnswer::Node(cut(node, names::NODE_NAME_MAX_BYTES))
+            }
             _ => ReporterAnswer::Other,
         },
     }

@@ -4,6 +4,7 @@ use crate::show::page::LastRound;
 use crate::show::table;
 use crate::wire;
 use guardprobe_core::model::names;
+use guardprobe_core::model::outside::cut;
 use guardprobe_core::model::report::Report;
 use guardprobe_core::parse::report;
 use http_body_util::Empty;
@@ -24,6 +25,10 @@ const KEPT: Duration = Duration::from_secs(2);
 const KEPT_MAX: usize = 32;
 /// How much of an answer is shown, in bytes: hundreds of addresses.
 const TEXT_MAX: usize = 32 * 1024;
+/// How much of each string of an answer is shown, in bytes …
+const STRING_MAX: usize = 512;
+/// … and how many addresses of each target.
+const OBSERVATIONS_SHOWN: usize = 100;
 /// How long an agent may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -77,12 +82,31 @@ async fn told(pod: &str, address: SocketAddr) -> Result<String, String> {
     if heard.heading.pod.is_some_and(|says| says != pod) {
         return Err("it says that it is another pod".to_owned());
     }
-    let report: Report = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-    Ok(cut(table::plain(&report, WIDTH)))
+    let mut report: Report = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+    bound(&mut report);
+    Ok(shortened(table::plain(&report, WIDTH)))
+}
+
+/// Bounds what is made into words: a report may have a megabyte in one string, of which the words would have many times as much.
+fn bound(report: &mut Report) {
+    let short = |text: &mut String| *text = cut(text, STRING_MAX);
+    short(&mut report.head.guard);
+    report.head.node.iter_mut().chain(&mut report.head.pod).for_each(short);
+    for target in &mut report.targets {
+        target.unresolved.truncate(OBSERVATIONS_SHOWN);
+        target.observations.truncate(OBSERVATIONS_SHOWN);
+        target.unresolved.iter_mut().chain([&mut target.name, &mut target.why]).for_each(short);
+        target.observations.iter_mut().filter_map(|seen| seen.detail.as_mut()).for_each(short);
+    }
+    for control in &mut report.controls {
+        control.observations.truncate(OBSERVATIONS_SHOWN);
+        short(&mut control.name);
+        control.observations.iter_mut().filter_map(|seen| seen.detail.as_mut()).for_each(short);
+    }
 }
 
 /// What of a text is shown: whole lines, as long as there is room.
-fn cut(mut text: String) -> String {
+fn shortened(mut text: String) -> String {
     if text.len() <= TEXT_MAX {
         return text;
     }
@@ -137,9 +161,9 @@ mod tests {
 
     #[test]
     fn a_text_that_is_too_long_ends_with_a_whole_line_and_says_so() {
-        assert_eq!(cut("a\nb\n".into()), "a\nb\n");
-        let text = cut("äöü\n".repeat(10_000));
+        assert_eq!(shortened("a\nb\n".into()), "a\nb\n");
+        let text = shortened("äöü\n".repeat(10_000));
         assert!(text.len() < TEXT_MAX + 64 && text.ends_with("äöü\n… and more: all of it has 68 kB\n"), "{}", text.len());
-        assert_eq!(cut("x".repeat(TEXT_MAX + 1)), "… and more: all of it has 32 kB\n");
+        assert_eq!(shortened("x".repeat(TEXT_MAX + 1)), "… and more: all of it has 32 kB\n");
     }
 }

@@ -125,16 +125,21 @@ fn since(row: &Row) -> Option<Timestamp> {
 /// The whole page.
 pub fn overview(fleet: &Fleet, teller: &Teller<'_>, wanted: &Wanted) -> String {
     let rows: Vec<&Row> = fleet.rows.iter().filter(|row| wanted.guard.as_ref().is_none_or(|guard| row.guard == *guard)).collect();
+    // The sentence is about all of them: what is looked for hides nothing that is open.
     let (says, worst) = sentence(&rows, teller);
+    let found: Vec<&Row> = rows.iter().copied().filter(|row| row.node.contains(&wanted.find)).collect();
     let live = html! {
         @if !teller.pending.is_empty() {
             p.doubt { "The reporter does not know the cluster yet. Pending: " (teller.pending.join("; ")) }
         }
-        (open(&rows, teller.now))
-        (unknown(&rows, teller.now))
-        (fine(&rows))
+        @if !wanted.find.is_empty() {
+            p { "Only nodes with “" (clean(&wanted.find)) "” in their names: " (found.len()) " of " (rows.len()) "." }
+        }
+        (open(&found, teller.now))
+        (unknown(&found, teller.now))
+        (fine(&found))
         (warnings(fleet))
-        (matrix(&rows, teller.now, wanted))
+        (matrix(&found, teller.now, wanted))
     };
     frame(&says, class_of(worst, &rows, teller), "every guard on every node", &form(fleet, wanted), &live, teller).into_string()
 }
@@ -352,15 +357,22 @@ fn fine(rows: &[&Row]) -> Markup {
                 tbody { @for (guard, rows) in &guards {
                     tr {
                         th scope="row" { (guard) }
-                        td.well { (of(rows, Standing::Blocked)) " of " (rows.len()) }
+                        td class=(if of(rows, Standing::Blocked) > 0 { "well" } else { "none" }) { (of(rows, Standing::Blocked)) " of " (rows.len()) }
                         td { (proofs(rows)) }
                         td { (of(rows, Standing::Grace)) }
                         td { (of(rows, Standing::Excluded)) }
                     }
                 } }
             } }
+            @for (proof, means) in proofs_mean(rows) { p.means { (proof) ": " (means) } }
         }
     }
+}
+
+/// What each kind of proof means that a target of these has.
+fn proofs_mean(rows: &[&Row]) -> BTreeMap<&'static str, &'static str> {
+    let proofs = rows.iter().flat_map(|row| &row.targets).filter(|target| target.verdict == Some(Verdict::Blocked));
+    proofs.filter_map(|target| target.reason).map(|reason| (reason.as_str(), words::reason(reason).means)).collect()
 }
 
 fn proofs(rows: &[&Row]) -> String {
@@ -388,7 +400,6 @@ fn matrix(rows: &[&Row], now: Timestamp, wanted: &Wanted) -> Markup {
     let mut shown: Vec<&Row> = rows
         .iter()
         .copied()
-        .filter(|row| wanted.find.is_empty() || row.node.contains(&wanted.find))
         .filter(|row| !wanted.bad || !matches!(standing(row), Standing::Blocked | Standing::Excluded))
         .collect();
     match wanted.order {
@@ -398,9 +409,7 @@ fn matrix(rows: &[&Row], now: Timestamp, wanted: &Wanted) -> Markup {
     }
     let (all, first) = (shown.len(), wanted.page * ROWS);
     let here: Vec<&Row> = shown.into_iter().skip(first).take(ROWS).collect();
-    let targets: BTreeSet<&str> =
-        here.iter().flat_map(|row| &row.targets).map(|target| target.name.as_str()).take(COLUMNS * ROWS).collect();
-    let targets: BTreeSet<&str> = targets.into_iter().take(COLUMNS).collect();
+    let targets = columns(&here);
     html! {
         section aria-labelledby="all" {
             h2 #all { "Every node" }
@@ -414,6 +423,16 @@ fn matrix(rows: &[&Row], now: Timestamp, wanted: &Wanted) -> Markup {
             (pages(all, wanted))
         }
     }
+}
+
+/// The targets that have a column, by name: where there are too many, those that most nodes have, so that what one agent invents takes no
+/// column of another's.
+fn columns<'a>(rows: &[&'a Row]) -> BTreeSet<&'a str> {
+    let mut nodes: BTreeMap<&str, usize> = BTreeMap::new();
+    rows.iter().flat_map(|row| &row.targets).for_each(|target| *nodes.entry(&target.name).or_default() += 1);
+    let mut names: Vec<(&str, usize)> = nodes.into_iter().collect();
+    names.sort_by_key(|(name, nodes)| (std::cmp::Reverse(*nodes), *name));
+    names.into_iter().take(COLUMNS).map(|(name, _)| name).collect()
 }
 
 fn line(row: &Row, targets: &BTreeSet<&str>, now: Timestamp) -> Markup {
@@ -513,4 +532,75 @@ pub fn node(row: &Row, round: &LastRound, teller: &Teller<'_>) -> String {
     };
     frame(&format!("{}: {says}", clean(&row.node)), class(state), &format!("guard {}", row.guard), &html! {}, &live, teller)
         .into_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use guardprobe_core::model::finding::{Attribution, Doubt};
+
+    fn row(node: &str, targets: &[&str], reason: Reason) -> Row {
+        let verdict = if matches!(reason, Reason::Proof(_)) { Verdict::Blocked } else { Verdict::Inconclusive };
+        let target = |name: &&str| TargetRow {
+            name: (*name).to_owned(),
+            kind: None,
+            verdict: Some(verdict),
+            reason: Some(reason),
+            since: None,
+            held_proof_seconds: None,
+            incident: None,
+            not_reachable: None,
+            missing_addresses: vec![],
+        };
+        Row {
+            guard: "default/deny".parse().unwrap(),
+            node: node.to_owned(),
+            node_uid: format!("uid-{node}"),
+            coverage: Coverage::Covered,
+            uncovered_since: None,
+            trouble: None,
+            pod: None,
+            age_seconds: None,
+            round_seconds: None,
+            report: None,
+            targets: targets.iter().map(target).collect(),
+        }
+    }
+
+    fn shown(rows: Vec<Row>, find: &str) -> String {
+        let teller = Teller { now: Timestamp::UNIX_EPOCH, reporter: "reporter-0", leader: true, pending: &[] };
+        let wanted = Wanted { find: find.to_owned(), ..Wanted::default() };
+        overview(&Fleet { rows, warnings: vec![] }, &teller, &wanted)
+    }
+
+    const SILENCE: Reason = Reason::Proof(Attribution::Silence);
+    const DOUBT: Reason = Reason::Doubt(Doubt::ControlFailed);
+
+    #[test]
+    fn targets_that_one_agent_invents_take_no_column_of_those_that_all_have() {
+        let invented: Vec<String> = (0..32).map(|nth| format!("a{nth:02}")).collect();
+        let invented: Vec<&str> = invented.iter().map(String::as_str).collect();
+        let page = shown(vec![row("n1", &invented, SILENCE), row("n2", &["imds"], SILENCE), row("n3", &["imds"], SILENCE)], "");
+        assert!(page.contains("<th scope=\"col\">imds</th>"), "{page}");
+        assert!(page.contains("<th scope=\"col\">a30</th>") && !page.contains("<th scope=\"col\">a31</th>"));
+    }
+
+    #[test]
+    fn what_is_looked_for_is_what_every_list_shows() {
+        let rows = || vec![row("node-1", &["imds"], DOUBT), row("node-2", &["imds"], DOUBT)];
+        let page = shown(rows(), "node-2");
+        assert!(page.contains("1 of 2") && page.contains("2 nodes prove nothing"), "the sentence is about all: {page}");
+        assert!(page.contains(">node-2<") && !page.contains(">node-1<"), "{page}");
+        let page = shown(rows(), "nowhere");
+        assert!(page.contains("“nowhere” in their names: 0 of 2") && !page.contains(">node-1<"), "{page}");
+    }
+
+    #[test]
+    fn none_that_is_fine_is_no_good_news_and_each_proof_says_what_it_means() {
+        let page = shown(vec![row("node-1", &["imds"], DOUBT)], "");
+        assert!(page.contains("<td class=\"none\">0 of 1</td>"), "{page}");
+        let page = shown(vec![row("node-1", &["imds"], SILENCE)], "");
+        let means = words::reason(SILENCE).means;
+        assert!(page.contains("<td class=\"well\">1 of 1</td>") && page.contains(means), "{means}: {page}");
+    }
 }

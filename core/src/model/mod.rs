@@ -11,6 +11,7 @@ pub mod moment;
 pub mod names;
 pub mod notice;
 pub mod observation;
+pub mod outside;
 pub mod report;
 pub mod round;
 pub mod tally;

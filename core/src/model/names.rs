@@ -58,6 +58,10 @@ pub const SENTINEL_BUDGET_MAX: Duration = Duration::from_secs(1);
 pub const GLOBAL_PERIOD: Duration = Duration::from_secs(60);
 /// How long what a climb learnt holds for an address that stays open.
 pub const CLIMB_HOLDS: Duration = Duration::from_secs(5 * 60);
+/// The longest name of a node, in bytes: a DNS subdomain.
+pub const NODE_NAME_MAX_BYTES: usize = 253;
+/// The longest detail of an observation that tells what somebody else said, in bytes.
+pub const DETAIL_MAX_BYTES: usize = 200;
 /// How many closed openings of a target are kept.
 pub const RECENT_MAX: usize = 16;
 /// How many addresses of one opening are remembered: as many as an endpoints file and the configuration together can name.
