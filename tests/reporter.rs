@@ -7,6 +7,8 @@ mod common;
 mod access;
 #[path = "reporter/fleet.rs"]
 mod fleet;
+#[path = "reporter/hostile.rs"]
+mod hostile;
 #[path = "reporter/incidents.rs"]
 mod incidents;
 #[path = "reporter/over_time.rs"]

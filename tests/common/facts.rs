@@ -56,3 +56,18 @@ pub(crate) const SLACK: f64 = 0.3;
 pub(crate) fn after(at: Timestamp, length: Duration) -> Timestamp {
     at + SignedDuration::try_from(length).unwrap()
 }
+
+/// Seconds of CPU that a process has used.
+pub(crate) fn cpu(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid)).unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let ticks: Vec<f64> = after_name.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
+    (ticks[0] + ticks[1]) / 100.0
+}
+
+/// A line of `/proc/<pid>/status`, in MiB.
+pub(crate) fn memory(pid: u32, name: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid)).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
+}

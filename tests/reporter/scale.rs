@@ -1,29 +1,14 @@
 //! Five thousand simulated agents and one reporter: what it costs, how late it is, and what becomes of it when a fifth of them vanish. By
 //! hand: `./test slow`. Figures go to standard output.
 use crate::common::cluster::{Cluster, Process};
-use crate::common::facts::within;
+use crate::common::facts::{cpu, memory, within};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const AGENTS: usize = 5000;
 
-/// Seconds of CPU that a process has used.
-fn cpu(process: &Process) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
-    let after_name = stat.rsplit_once(')').unwrap().1;
-    let ticks: Vec<f64> = after_name.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
-    (ticks[0] + ticks[1]) / 100.0
-}
-
-/// A line of `/proc/<pid>/status`, in MiB.
-fn memory(process: &Process, name: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
-    line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
-}
-
 fn told_memory(what: &str, reporter: &Process) {
-    let [rss, anon, peak] = ["VmRSS", "RssAnon", "VmHWM"].map(|name| memory(reporter, name));
+    let [rss, anon, peak] = ["VmRSS", "RssAnon", "VmHWM"].map(|name| memory(reporter.pid(), name));
     println!("{what}: RSS {rss:.1} MiB, RssAnon {anon:.1} MiB, peak {peak:.1} MiB");
 }
 
@@ -48,12 +33,12 @@ fn five_thousand_agents_and_one_reporter() {
         let covered = value(&cluster, COVERED);
         if covered == AGENTS as f64 { Ok(()) } else { Err(covered.to_string()) }
     });
-    println!("{AGENTS} covered after {:.1} s, {:.1} s of CPU", began.elapsed().as_secs_f64(), cpu(&reporter));
+    println!("{AGENTS} covered after {:.1} s, {:.1} s of CPU", began.elapsed().as_secs_f64(), cpu(reporter.pid()));
     told_memory("then", &reporter);
 
-    let (before, began) = (cpu(&reporter), Instant::now());
+    let (before, began) = (cpu(reporter.pid()), Instant::now());
     sleep(Duration::from_secs(60));
-    println!("at rest: {:.1} % of one core", (cpu(&reporter) - before) / began.elapsed().as_secs_f64() * 100.0);
+    println!("at rest: {:.1} % of one core", (cpu(reporter.pid()) - before) / began.elapsed().as_secs_f64() * 100.0);
     told_memory("then", &reporter);
     let began = Instant::now();
     let page = cluster.try_get(crate::common::cluster::REPORTER, "/metrics").unwrap().1;
@@ -79,7 +64,7 @@ fn five_thousand_agents_and_one_reporter() {
 
     // A fifth of them vanish at once. Nodes are new for ten minutes, and a missing report is excused for so long.
     sleep(Duration::from_secs(630).saturating_sub(made.elapsed()));
-    let (before, began) = (cpu(&reporter), Instant::now());
+    let (before, began) = (cpu(reporter.pid()), Instant::now());
     agents.vanish(1000);
     within(Duration::from_secs(150), "the thousand are uncovered", || {
         sleep(Duration::from_secs(1)); // a scrape costs more than all else
@@ -89,7 +74,7 @@ fn five_thousand_agents_and_one_reporter() {
     println!(
         "1,000 vanish: uncovered after {:.0} s, {:.1} % of one core until then",
         began.elapsed().as_secs_f64(),
-        (cpu(&reporter) - before) / began.elapsed().as_secs_f64() * 100.0
+        (cpu(reporter.pid()) - before) / began.elapsed().as_secs_f64() * 100.0
     );
     sleep(Duration::from_secs(30));
     assert_eq!(value(&cluster, COVERED), (AGENTS - 1000) as f64, "the others are as they were");

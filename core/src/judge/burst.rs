@@ -69,7 +69,7 @@ pub(super) struct GuardNodes<'a> {
 
 impl GuardNodes<'_> {
     /// For how many minutes Events about each follow the one about many, at most an hour.
-    fn minutes_to_tell(&self) -> i64 {
+    pub(super) fn minutes_to_tell(&self) -> i64 {
         let seconds = self.count as f64 / self.rules.events_per_second;
         (seconds / 60.0).ceil().clamp(1.0, 60.0) as i64
     }

@@ -1081,3 +1081,41 @@ fn incidents_that_are_reopened_and_wait_hide_no_new_ones() {
     reporter.run_until(reporter.now + 5.0);
     assert_eq!(many_by_reason(&mut reporter), ["EgressBreached"]);
 }
+
+#[test]
+fn a_replica_that_leads_again_finds_told_what_another_told_meanwhile() {
+    let uncovered = |nodes: std::ops::Range<usize>| {
+        let coverage = |nth| if nodes.contains(&nth) { Coverage::Uncovered(Gap::NoPod) } else { Coverage::Covered };
+        (0..100).map(|nth| row(&format!("n{nth:03}"), coverage(nth), None)).collect::<Vec<_>>()
+    };
+    let mut first = Reporter::of(100);
+    first.fleet.rows = uncovered(0..30);
+    first.run_until(5.0);
+    assert_eq!(many_by_reason(&mut first), ["ProberUncovered"]);
+    // It does not lead any more: another one tells of the next outage, and ends before it has told of each node.
+    let mut second = Reporter::of(100);
+    second.ledger.listed("default", &first.in_the_api(), s(0.0));
+    second.now = 200.0;
+    second.fleet.rows = uncovered(40..80);
+    second.run_until(203.0);
+    assert_eq!(many_by_reason(&mut second), ["ProberUncovered"]);
+    second.in_the_api().iter().for_each(|event| first.ledger.seen(event, s(201.0)));
+    first.now = 300.0;
+    first.fleet.rows = uncovered(40..80);
+    first.run_until(310.0);
+    assert_eq!(many_and_single(&mut first).0, 0);
+}
+
+#[test]
+fn the_minutes_that_a_burst_takes_are_those_of_its_nodes_at_the_rate() {
+    let minutes = |count: usize, events_per_second: f64| {
+        let known = known(0);
+        let daemon_set = known.daemon_sets_of(&guard(), Role::Agent).next().unwrap();
+        let rules = crate::model::fleet::Rules { events_per_second, ..known.rules };
+        GuardNodes { daemon_set, count, rules: &rules }.minutes_to_tell()
+    };
+    assert_eq!(
+        [(60, 1.0), (61, 1.0), (60, 0.5), (0, 1.0), (100_000, 1.0)].map(|(nodes, rate)| minutes(nodes, rate)),
+        [1, 2, 2, 1, 60]
+    );
+}
