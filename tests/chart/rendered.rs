@@ -85,6 +85,12 @@ fn it_refuses_what_cannot_work_and_says_why() {
             "names \"GuardprobeBreach\", which is no alert of guardprobe. There are: GuardprobeBreached,",
         ),
         (format!("{image}\nguards: [{guard}]\nagent: {{interval: 15}}"), "'/agent/interval'"),
+        (format!("{image}\nguards: [{guard}]\nreporter: {{rules: {{grace: 10}}}}"), "'/reporter/rules/grace'"),
+        (format!("{image}\nguards: [{guard}]\nreporter: {{rules: {{manyPercent: 101}}}}"), "'/reporter/rules/manyPercent'"),
+        (
+            format!("{image}\nguards: [{guard}]\nnetworkPolicy: {{prometheus: [{{ip: 10.0.0.1}}]}}"),
+            "additional properties 'ip' not allowed",
+        ),
     ] {
         let file = std::env::temp_dir().join(format!("gpt{}-values.yaml", std::process::id()));
         fs::write(&file, &values).unwrap();
@@ -93,6 +99,18 @@ fn it_refuses_what_cannot_work_and_says_why() {
         fs::remove_file(&file).unwrap();
         assert!(!output.status.success() && said.contains(why), "{values}\nexpected {why:?} in\n{said}");
     }
+}
+
+#[test]
+fn the_image_comes_from_its_registry_or_from_the_one_of_all_charts() {
+    let image = |more: &[&str]| {
+        let set = objects(&minimal(), more).into_iter().find(|object| object["kind"] == "DaemonSet").unwrap();
+        set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+    };
+    let own = ["--set", "image.registry=own.example"];
+    let of_all = ["--set", "global.imageRegistry=all.example"];
+    assert!(image(&[&of_all[..], &["--set", "image.registry="]].concat()).starts_with("all.example/guardprobe:"));
+    assert!(image(&[own, of_all].concat()).starts_with("own.example/guardprobe:"));
 }
 
 #[test]

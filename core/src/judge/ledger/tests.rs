@@ -425,6 +425,19 @@ fn another_replica_tells_of_the_same_outage_under_the_same_name() {
     late.fleet.rows = (0..30).map(|nth| row(&format!("n{nth:03}"), Coverage::Uncovered(Gap::NoPod), None)).collect();
     late.run_until(100.0);
     assert_eq!(many_and_single(&mut late).0, 0);
+    // One that has looked already, and hears of the others only now, finds it told as well.
+    let rows = |gone: usize| {
+        let coverage = |nth| if nth < gone { Coverage::Uncovered(Gap::NoPod) } else { Coverage::Covered };
+        (0..100).map(|nth| row(&format!("n{nth:03}"), coverage(nth), None)).collect::<Vec<_>>()
+    };
+    let mut early = Reporter::of(100);
+    early.now = 59.0;
+    early.fleet.rows = rows(1);
+    early.run_until(60.2);
+    early.ledger.seen(&event(61.0), s(60.2));
+    early.fleet.rows = rows(30);
+    early.run_until(100.0);
+    assert_eq!(many_and_single(&mut early).0, 0);
 }
 
 #[test]

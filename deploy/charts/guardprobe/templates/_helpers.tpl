@@ -32,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if not $image.repository -}}
 {{- fail "image.repository is empty. guardprobe is not published in any registry yet: build the image with deploy/image/build, push it to yours, and name it: --set image.registry=registry.example --set image.repository=guardprobe" -}}
 {{- end -}}
-{{- with $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}
+{{- with default (.Values.global | default dict).imageRegistry $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end }}
 {{- end -}}
 
