@@ -55,7 +55,7 @@ pub struct Rule {
 const READ: &[&str] = &["list", "watch"];
 
 /// Every permission that the reporter has, and what it is for.
-pub const RULES: [Rule; 11] = [
+pub const RULES: [Rule; 9] = [
     rule(Scope::Cluster, "", "nodes", None, READ, "which nodes there are, and which are excused"),
     rule(Scope::Default, "discovery.k8s.io", "endpointslices", None, READ, "where the API is"),
     rule(Scope::Default, "events.k8s.io", "events", None, &["create", "get", "list", "patch", "watch"], "Events about nodes"),
@@ -63,7 +63,6 @@ pub const RULES: [Rule; 11] = [
     rule(Scope::Guards, "apps", "daemonsets", None, READ, "which pods are ours, and which nodes have one"),
     rule(Scope::Guards, "", "services", None, READ, "a Service that sends traffic to agents"),
     rule(Scope::Guards, "events.k8s.io", "events", None, &["create", "get", "list", "patch", "watch"], "Events about many nodes"),
-    rule(Scope::Guards, "", "configmaps", None, &["create"], "the addresses of the API, for the agents: the first time"),
     rule(
         Scope::Guards,
         "",
@@ -72,8 +71,7 @@ pub const RULES: [Rule; 11] = [
         &["patch"],
         "the addresses of the API, for the agents",
     ),
-    rule(Scope::Own, "coordination.k8s.io", "leases", None, &["create"], "who writes: the first time"),
-    rule(Scope::Own, "coordination.k8s.io", "leases", Some(names::LEASE), &["get", "update"], "who writes"),
+    rule(Scope::Own, "coordination.k8s.io", "leases", Some(names::LEASE), &["get", "patch"], "who writes"),
 ];
 
 const fn rule(

@@ -112,39 +112,27 @@ impl Cluster {
         in_time(self.events(notice).patch(&notice.name, &PatchParams::default(), &patch)).await.map(drop)
     }
 
-    /// Writes the endpoints file into the ConfigMap of a namespace, by server-side apply.
+    /// Writes the endpoints file into the ConfigMap of a namespace, which the manifests make: whoever may create ConfigMaps may create any.
     ///
     /// # Errors
-    /// As the API server says.
+    /// As the API server says; [`Trouble::Missing`] where there is no such ConfigMap.
     pub async fn write_endpoints(&self, namespace: &str, file: &str) -> Result<(), Trouble> {
-        let name = names::ENDPOINTS_CONFIG_MAP;
-        let map = ConfigMap {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                namespace: Some(namespace.to_owned()),
-                labels: Some([(names::MANAGER_LABEL.to_owned(), names::MANAGER.to_owned())].into()),
-                ..ObjectMeta::default()
-            },
-            data: Some([(names::ENDPOINTS_KEY.to_owned(), file.to_owned())].into()),
-            ..ConfigMap::default()
-        };
+        let patch = Patch::Merge(json!({ "data": { names::ENDPOINTS_KEY: file } }));
+        let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        in_time(api.patch(name, &PatchParams::apply(names::MANAGER).force(), &Patch::Apply(map))).await.map(drop)
+        in_time(api.patch(names::ENDPOINTS_CONFIG_MAP, &params, &patch)).await.map(drop)
     }
 
     fn leases(&self, namespace: &str) -> Api<coordination::Lease> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// The Lease, if there is one, and when it was renewed last.
+    /// The Lease, which the manifests make, and when it was renewed last.
     ///
     /// # Errors
-    /// As the API server says.
-    pub async fn lease(&self, namespace: &str) -> Result<Option<(Lease, Option<Timestamp>)>, Trouble> {
-        let lease = match in_time(self.leases(namespace).get(names::LEASE)).await {
-            Err(Trouble::Missing) => return Ok(None),
-            other => other?,
-        };
+    /// As the API server says; [`Trouble::Missing`] where there is no such Lease.
+    pub async fn lease(&self, namespace: &str) -> Result<(Lease, Option<Timestamp>), Trouble> {
+        let lease = in_time(self.leases(namespace).get(names::LEASE)).await?;
         let spec = lease.spec.unwrap_or_default();
         let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         let read = Lease {
@@ -154,37 +142,28 @@ impl Cluster {
             transitions: spec.lease_transitions.unwrap_or(0),
             acquired: spec.acquire_time.map(|at| at.0),
         };
-        Ok(Some((read, spec.renew_time.map(|at| at.0))))
+        Ok((read, spec.renew_time.map(|at| at.0)))
     }
 
-    /// Writes the Lease: anew, or in place of the one that was read. `holder` empty gives it up.
+    /// Writes the Lease in place of the one that was read. `holder` empty gives it up.
     ///
     /// # Errors
     /// As the API server says; [`Trouble::Conflict`] when another was first.
-    pub async fn write_lease(&self, namespace: &str, holder: &str, read: Option<&Lease>, now: Timestamp) -> Result<(), Trouble> {
-        let taken = read.is_none_or(|lease| lease.holder.as_deref() != Some(holder));
-        let acquired = read.and_then(|lease| lease.acquired).filter(|_| !taken);
-        let transitions = read.map_or(0, |lease| lease.transitions.saturating_add(i32::from(taken)));
-        let lease = coordination::Lease {
-            metadata: ObjectMeta {
-                name: Some(names::LEASE.to_owned()),
-                namespace: Some(namespace.to_owned()),
-                resource_version: read.map(|lease| lease.version.clone()),
-                ..ObjectMeta::default()
-            },
-            spec: Some(coordination::LeaseSpec {
-                holder_identity: Some(holder.to_owned()),
-                lease_duration_seconds: i32::try_from(names::LEASE_DURATION.as_secs()).ok(),
-                lease_transitions: Some(transitions),
-                acquire_time: Some(MicroTime(acquired.unwrap_or(now))),
-                renew_time: Some(MicroTime(now)),
-                ..coordination::LeaseSpec::default()
-            }),
+    pub async fn write_lease(&self, namespace: &str, holder: &str, read: &Lease, now: Timestamp) -> Result<(), Trouble> {
+        let taken = read.holder.as_deref() != Some(holder);
+        let acquired = read.acquired.filter(|_| !taken);
+        let transitions = read.transitions.saturating_add(i32::from(taken));
+        let spec = coordination::LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: i32::try_from(names::LEASE_DURATION.as_secs()).ok(),
+            lease_transitions: Some(transitions),
+            acquire_time: Some(MicroTime(acquired.unwrap_or(now))),
+            renew_time: Some(MicroTime(now)),
+            ..coordination::LeaseSpec::default()
         };
-        let (api, params) = (self.leases(namespace), PostParams::default());
-        match read {
-            None => in_time(api.create(&params, &lease)).await.map(drop),
-            Some(_) => in_time(api.replace(names::LEASE, &params, &lease)).await.map(drop),
-        }
+        // The version that was read: whoever else has written meanwhile was first. Labels and annotations stay as they are.
+        let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": read.version }, "spec": spec }));
+        let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+        in_time(self.leases(namespace).patch(names::LEASE, &params, &patch)).await.map(drop)
     }
 }

@@ -735,6 +735,9 @@ fn advice(trouble: &Trouble) -> &'static str {
             "; the permissions that a reporter needs are those of the chart (rbac.yaml); it goes on with the rest"
         }
         Trouble::Unauthenticated(_) => "; is the token expired, or its ServiceAccount gone? Agents are asked all the same",
+        Trouble::Missing => {
+            "; the Lease and the ConfigMaps for the endpoints file are made by the chart, and by deploy/kustomize"
+        }
         Trouble::Unreachable(_) | Trouble::Busy(_) => "; agents are asked all the same",
         _ => "",
     }

@@ -4,7 +4,7 @@ use super::house::House;
 use crate::cluster::{Cluster, Trouble};
 use crate::show::endpoints;
 use futures_util::future::join_all;
-use guardprobe_core::judge::election::{Lease, Step};
+use guardprobe_core::judge::election::Step;
 use guardprobe_core::judge::schedule::Schedule;
 use guardprobe_core::model::names;
 use std::time::Duration;
@@ -36,18 +36,16 @@ pub(super) async fn lead(cluster: &Cluster, house: &House, namespace: &str) -> !
 }
 
 async fn elect(cluster: &Cluster, house: &House, namespace: &str, first: &mut bool) -> Result<(), Trouble> {
-    let read = cluster.lease(namespace).await?;
+    let (lease, renewed) = cluster.lease(namespace).await?;
     if std::mem::replace(first, false) {
-        let renewed = read.as_ref().and_then(|(_, renewed)| *renewed);
         house.nobody_led_for(renewed.map_or(Duration::ZERO, |at| house.wall().duration_since(at).unsigned_abs()));
     }
-    let lease: Option<Lease> = read.map(|(lease, _)| lease);
-    let step = house.elect(|elector, now| elector.step(lease.as_ref(), now));
+    let step = house.elect(|elector, now| elector.step(&lease, now));
     if step == Step::Wait {
         return Ok(());
     }
     let began = house.now();
-    cluster.write_lease(namespace, house.me(), lease.as_ref(), began.wall).await?;
+    cluster.write_lease(namespace, house.me(), &lease, began.wall).await?;
     house.elect(|elector, _| elector.written(began.up));
     Ok(())
 }
@@ -57,10 +55,10 @@ pub(super) async fn give_up(cluster: &Cluster, house: &House, namespace: &str) {
     if !house.leads() {
         return;
     }
-    if let Ok(Some((lease, _))) = cluster.lease(namespace).await
+    if let Ok((lease, _)) = cluster.lease(namespace).await
         && lease.holder.as_deref() == Some(house.me())
     {
-        let _ = cluster.write_lease(namespace, "", Some(&lease), house.wall()).await;
+        let _ = cluster.write_lease(namespace, "", &lease, house.wall()).await;
     }
 }
 

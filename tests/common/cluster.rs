@@ -661,9 +661,15 @@ fn reporter_permissions_in(namespace: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/guardprobe.yaml");
     let kinds = ["ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
     let text = fs::read_to_string(path).unwrap();
-    let is_access = |document: &&str| kinds.iter().any(|kind| document.contains(&format!("\nkind: {kind}\n")));
+    // And the objects that it writes to: it may make none.
+    let is_named = |document: &str, name: &str| document.contains(&format!("\n  name: {name}\n"));
+    let is_access = |document: &&str| {
+        let is_kind = |kind: &str| document.contains(&format!("\nkind: {kind}\n"));
+        kinds.iter().any(|kind| is_kind(kind)) || is_kind("Lease") || is_named(document, "guardprobe-endpoints")
+    };
     // The manifests have their guard in default.
-    let of_guards = |document: &&str| document.contains("\n  name: guardprobe-reporter-guards\n");
+    let of_guards =
+        |document: &&str| ["guardprobe-reporter-guards", "guardprobe-endpoints"].iter().any(|name| is_named(document, name));
     let moved = |document: &str| match of_guards(&document) {
         true => document.replace("\n  namespace: default\n", &format!("\n  namespace: {namespace}\n")),
         false => document.to_owned(),

@@ -44,7 +44,6 @@ fn with_the_permissions_that_are_shipped_nothing_is_forbidden_and_agents_ask_not
     assert_eq!(forbidden, Vec::<String>::new());
     let wanted = [
         "create events",
-        "create leases",
         "get leases",
         "list daemonsets",
         "list endpointslices",
@@ -53,7 +52,7 @@ fn with_the_permissions_that_are_shipped_nothing_is_forbidden_and_agents_ask_not
         "list pods",
         "list services",
         "patch configmaps",
-        "update leases",
+        "patch leases",
         "watch daemonsets",
         "watch endpointslices",
         "watch events",

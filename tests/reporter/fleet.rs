@@ -1,5 +1,5 @@
 //! Many nodes, several replicas, what the set-up lacks, and what the agents are given.
-use crate::common::cluster::{Cluster, FLEET, GUARD, Process, QUICK, REPORTER, guard_namespace};
+use crate::common::cluster::{Cluster, FLEET, GUARD, Process, QUICK, REPORTER, guard_namespace, reporter_permissions};
 use crate::common::facts::{eventually, until, within};
 use guardprobe_core::parse::endpoints;
 use jiff::Timestamp;
@@ -140,12 +140,13 @@ fn mount(folder: &std::path::Path, turn: usize, file: &str) {
 fn the_addresses_of_the_api_reach_the_agents_by_a_config_map() {
     let cluster = Cluster::new();
     let node = cluster.node(1);
-    let _reporter = cluster.reporter();
+    let reporter = cluster.reporter();
     let file = || {
         eventually("the ConfigMap", || {
             let path = "jsonpath={.data.endpoints\\.json}";
             let output = cluster.try_kubectl(&["get", "configmap", "-n", &guard_namespace(), "guardprobe-endpoints", "-o", path]);
-            if output.status.success() { Ok(String::from_utf8(output.stdout).unwrap()) } else { Err(format!("{output:?}")) }
+            let is_filled = output.status.success() && !output.stdout.is_empty();
+            if is_filled { Ok(String::from_utf8(output.stdout).unwrap()) } else { Err(format!("{output:?}")) }
         })
     };
     let first = file();
@@ -175,10 +176,19 @@ fn the_addresses_of_the_api_reach_the_agents_by_a_config_map() {
     until("the agent echoes the revision", report, |report| report["endpoints_revision"] == revision.as_str());
     let tried = report()["targets"][0]["observations"].to_string();
     assert!(tried.contains("10.90.0.11:6443"), "{tried}");
-    // What somebody else writes into it does not stay.
+    // The reporter makes none: where it is deleted, that is said, and what is put there again is filled.
     cluster.kubectl(&["delete", "configmap", "-n", &guard_namespace(), "guardprobe-endpoints"]);
     cluster.kubectl(&["delete", "endpointslice", "another"]);
-    assert!(!file().contains("10.90.0.11"));
+    reporter.until_said("not found; the Lease and the ConfigMaps for the endpoints file are made by the chart");
+    assert!(
+        cluster
+            .metrics()
+            .0
+            .contains(&format!("guardprobe_api_trouble{{what=\"the endpoints ConfigMap in {}\"}} 1", guard_namespace()))
+    );
+    cluster.apply(&reporter_permissions());
+    let third = until("it is filled", file, |file| !file.is_empty());
+    assert!(!third.contains("10.90.0.11"), "{third}");
 }
 
 #[test]

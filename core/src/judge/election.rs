@@ -22,8 +22,6 @@ pub struct Lease {
 /// What to do about the lease now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// There is none: make it.
-    Create,
     /// It is ours: renew it.
     Renew,
     /// It is nobody's any more: take it.
@@ -49,8 +47,7 @@ impl Elector {
     }
 
     /// What to do, at `now` after the start of this process, with the lease that was just read.
-    pub fn step(&mut self, lease: Option<&Lease>, now: Duration) -> Step {
-        let Some(lease) = lease else { return Step::Create };
+    pub fn step(&mut self, lease: &Lease, now: Duration) -> Step {
         let since = match &self.seen {
             Some((version, since)) if *version == lease.version => *since,
             _ => {
@@ -98,10 +95,9 @@ mod tests {
     #[test]
     fn a_free_lease_is_taken_and_an_own_one_renewed_at_once() {
         let mut elector = Elector::new("a".to_owned());
-        assert_eq!(elector.step(None, S(0)), Step::Create);
-        assert_eq!(elector.step(Some(&lease(None, "1")), S(0)), Step::Take);
-        assert_eq!(elector.step(Some(&lease(Some(""), "1")), S(0)), Step::Take);
-        assert_eq!(elector.step(Some(&lease(Some("a"), "1")), S(0)), Step::Renew, "the same pod started again");
+        assert_eq!(elector.step(&lease(None, "1"), S(0)), Step::Take);
+        assert_eq!(elector.step(&lease(Some(""), "1"), S(0)), Step::Take);
+        assert_eq!(elector.step(&lease(Some("a"), "1"), S(0)), Step::Renew, "the same pod started again");
         assert!(!elector.leads(S(0)), "only a write makes a leader");
         elector.written(S(1));
         assert!(elector.leads(S(1)) && elector.leads(S(10)) && !elector.leads(S(11)));
@@ -110,21 +106,21 @@ mod tests {
     #[test]
     fn anothers_lease_is_left_alone_until_it_has_not_changed_for_its_duration() {
         let mut elector = Elector::new("b".to_owned());
-        assert_eq!(elector.step(Some(&lease(Some("a"), "1")), S(100)), Step::Wait);
-        assert_eq!(elector.step(Some(&lease(Some("a"), "1")), S(114)), Step::Wait);
-        assert_eq!(elector.step(Some(&lease(Some("a"), "2")), S(115)), Step::Wait, "it was renewed");
-        assert_eq!(elector.step(Some(&lease(Some("a"), "2")), S(129)), Step::Wait);
-        assert_eq!(elector.step(Some(&lease(Some("a"), "2")), S(130)), Step::Take);
+        assert_eq!(elector.step(&lease(Some("a"), "1"), S(100)), Step::Wait);
+        assert_eq!(elector.step(&lease(Some("a"), "1"), S(114)), Step::Wait);
+        assert_eq!(elector.step(&lease(Some("a"), "2"), S(115)), Step::Wait, "it was renewed");
+        assert_eq!(elector.step(&lease(Some("a"), "2"), S(129)), Step::Wait);
+        assert_eq!(elector.step(&lease(Some("a"), "2"), S(130)), Step::Take);
     }
 
     #[test]
     fn a_leader_stops_before_another_can_begin() {
         let (mut old, mut new) = (Elector::new("a".to_owned()), Elector::new("b".to_owned()));
         old.written(S(50));
-        new.step(Some(&lease(Some("a"), "7")), S(50));
-        let first = (50..).map(S).find(|now| new.step(Some(&lease(Some("a"), "7")), *now) == Step::Take).unwrap();
+        new.step(&lease(Some("a"), "7"), S(50));
+        let first = (50..).map(S).find(|now| new.step(&lease(Some("a"), "7"), *now) == Step::Take).unwrap();
         assert!(!old.leads(first) && !old.leads(first - S(5)));
-        old.step(Some(&lease(Some("b"), "8")), S(55));
+        old.step(&lease(Some("b"), "8"), S(55));
         assert!(!old.leads(S(55)), "another holds it");
         old.written(S(56));
         old.lost();

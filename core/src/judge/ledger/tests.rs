@@ -1132,3 +1132,100 @@ fn the_minutes_that_a_burst_takes_are_those_of_its_nodes_at_the_rate() {
         [1, 2, 2, 1, 60]
     );
 }
+
+/// Opens so many nodes whose incidents began at the reporter's now.
+fn open_now(reporter: &mut Reporter, nodes: std::ops::Range<usize>) {
+    let started = at(reporter.now).wall;
+    for node in nodes {
+        let opening = Opening { started, last_connected: started, ..opening(node) };
+        hear(&mut reporter.incidents, node, Some(opening), vec![], s(reporter.now));
+    }
+}
+
+#[test]
+fn a_replica_that_hears_of_more_of_a_burst_names_it_alike() {
+    let mut first = Reporter::of(200);
+    open_now(&mut first, 0..50);
+    first.run_until(3.0);
+    assert_eq!(many_by_reason(&mut first), ["EgressBreached"]);
+    let mut second = Reporter::of(200);
+    second.ledger.listed("default", &first.in_the_api(), s(0.0));
+    open_now(&mut second, 0..50);
+    second.now = 10.0;
+    open_now(&mut second, 50..80);
+    second.run_until(20.0);
+    assert_eq!(many_by_reason(&mut second), Vec::<&str>::new());
+}
+
+#[test]
+fn what_happens_to_another_guard_or_is_said_for_another_reason_names_no_burst() {
+    let name = |others: &dyn Fn(&Notice) -> Vec<Notice>| {
+        let mut reporter = Reporter::of(100);
+        reporter.now = 30.0;
+        open_now(&mut reporter, 10..40);
+        reporter.now = 0.0;
+        open_now(&mut reporter, 0..1);
+        let mut look = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0));
+        // The first of them is the other guard's, or is over: it came before the others.
+        let of_other = others(&look.remove(0));
+        look.extend(of_other);
+        reporter.now = 40.0;
+        loop {
+            let act = reporter.first_of(&look);
+            if matches!(act.notice().saying, Saying::Many { .. }) {
+                return act.notice().name.clone();
+            }
+            reporter.ledger.written(&act, s(reporter.now));
+        }
+    };
+    let alone = name(&|_| vec![]);
+    assert_eq!(alone, name(&|notice| vec![Notice { guard: "another/guard".parse().unwrap(), ..notice.clone() }]));
+    assert_eq!(alone, name(&|notice| vec![Notice { reason: NoticeReason::EgressBlocked, ..notice.clone() }]));
+}
+
+#[test]
+fn one_that_is_being_written_is_not_asked_for_again_and_holds_no_other_up() {
+    let mut reporter = Reporter::of(3);
+    (1..3).for_each(|node| hear(&mut reporter.incidents, node, Some(opening(node)), vec![], s(0.0)));
+    let look = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(1.0));
+    let first = reporter.first_of(&look);
+    reporter.ledger.being_written(first.notice(), s(reporter.now));
+    let second = reporter.first_of(&look);
+    assert_ne!(first.notice().name, second.notice().name);
+    reporter.ledger.being_written(second.notice(), s(reporter.now));
+    let began = reporter.now;
+    reporter.now = began + 29.9;
+    assert_eq!(reporter.next_of(&look), None);
+    reporter.now = began + 30.1;
+    assert!(reporter.next_of(&look).is_some(), "its writer is gone");
+    // Once it is written, whatever comes next is asked for at once.
+    reporter.ledger.written(&first, s(reporter.now));
+    assert_eq!(reporter.ledger.events.get("default", &first.notice().name).unwrap().again, Duration::ZERO);
+    // The same when it was there, and when it is gone.
+    for is_there in [true, false] {
+        reporter.ledger.being_written(first.notice(), s(reporter.now));
+        if is_there {
+            reporter.ledger.found(&event_of(first.notice(), 3), s(reporter.now));
+        } else {
+            reporter.ledger.gone("default", &first.notice().name);
+        }
+        assert!(reporter.ledger.events.get("default", &first.notice().name).unwrap().again <= s(reporter.now));
+    }
+}
+
+#[test]
+fn what_another_replica_renewed_is_not_due_and_what_only_was_seen_again_is() {
+    for renewed in [true, false] {
+        let mut reporter = Reporter::of(3);
+        hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
+        reporter.run_until(2.0);
+        let event = reporter.in_the_api().remove(0);
+        let count = event.count + i32::from(renewed);
+        reporter.ledger.seen(&OwnEvent { count, ..event }, s(200.0));
+        reporter.written();
+        reporter.run_until(450.0);
+        assert_eq!(reporter.written().len(), usize::from(!renewed));
+        reporter.run_until(510.0);
+        assert_eq!(reporter.written(), if renewed { vec!["EgressBreached imds x3"] } else { vec![] });
+    }
+}
