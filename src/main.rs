@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     };
     let lasting = |run: &dyn Fn(Output) -> ExitCode| {
         let (output, _writers) = Output::start();
+        output.tell_panics();
         cli::log_to(&log, log_format, output.clone());
         run(output)
     };

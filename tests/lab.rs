@@ -100,7 +100,7 @@ fn read_until_all(out: &mut impl BufRead, wanted: &[String]) -> String {
 fn a_held_lab_answers_on_the_host_and_its_guards_are_switched_from_elsewhere() {
     let binary = copy("held");
     let mut command = Command::new(&binary);
-    command.args(["lab", "--hold", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.args(["lab", "--hold", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut held = Held(command.spawn().unwrap());
     let mut out = BufReader::new(held.0.stdout.take().unwrap());
     let told = read_until(&mut out, "End it with Ctrl-C");
@@ -133,9 +133,44 @@ fn a_held_lab_answers_on_the_host_and_its_guards_are_switched_from_elsewhere() {
     let wrong = switch(&["off", "--node", "lab-node-4"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong).contains("the nodes here are lab-node-1, lab-node-2, lab-node-3, or all"), "{}", text(&wrong));
-    drop(held);
+    // Ctrl-C is the way to end it.
+    let sent = Command::new("kill").args(["-INT", &held.0.id().to_string()]).status().unwrap();
+    assert!(sent.success() && held.0.wait().unwrap().code() == Some(0));
+    let mut last = String::new();
+    held.0.stderr.take().unwrap().read_to_string(&mut last).unwrap();
+    assert!(last.ends_with("guardprobe lab: ended; nothing of it is left\n"), "{last}");
     expect_nothing_left(&binary);
     assert_eq!(switch(&["on"]).status.code(), Some(2), "nobody is there any more");
+}
+
+#[test]
+fn a_held_lab_notices_that_a_stand_in_has_died() {
+    let binary = copy("orphaned");
+    let mut command = Command::new(&binary);
+    command.args(["lab", "--hold", "--nodes", "1", "--listen", "127.0.0.1:0"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut held = Held(command.spawn().unwrap());
+    let mut out = BufReader::new(held.0.stdout.take().unwrap());
+    read_until(&mut out, "lab-node-1  blocked       imds");
+    let is_standin =
+        |path: &PathBuf| fs::read(path.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("standins"));
+    let standin = lab_processes(binary.to_str().unwrap()).into_iter().find(is_standin).unwrap();
+    let pid = standin.file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    assert_eq!(held.0.wait().unwrap().code(), Some(2));
+    let mut said = String::new();
+    held.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("a stand-in of lab-node-1 (IMDS, the API or DNS) has ended, and the lab with it"), "{said}");
+    expect_nothing_left(&binary);
+}
+
+#[test]
+fn a_disk_that_is_full_is_told_and_no_panic() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = lab(&["--list"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "guardprobe lab: standard output: No space left on device (os error 28)\n");
 }
 
 /// The body of an answer of the held agent.

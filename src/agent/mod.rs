@@ -83,17 +83,17 @@ pub fn run(args: &AgentArgs, output: Output) -> ExitCode {
     let config = pod::allowed_here().and_then(|()| configuration(args, &pod));
     let config = match config {
         Ok(config) => config,
-        Err(message) => return refuse(&message),
+        Err(message) => return refuse(&output, &message),
     };
     runtime::raise_descriptor_limit();
-    match run_as(args, config, pod, clock, output) {
+    match run_as(args, config, pod, clock, output.clone()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&format!("guardprobe agent: {error}")),
+        Err(error) => refuse(&output, &format!("guardprobe agent: {error}")),
     }
 }
 
-fn refuse(message: &str) -> ExitCode {
-    eprintln!("{}", message.trim_end());
+fn refuse(output: &Output, message: &str) -> ExitCode {
+    output.tell(message);
     ExitCode::from(names::EXIT_USAGE)
 }
 

@@ -198,6 +198,8 @@ pub enum Trouble {
     Invalid(String),
     /// Too many requests: not before so many seconds.
     Busy(u32),
+    /// The API server could not do it, or something that it asked, such as a webhook (5xx); why.
+    Failed(String),
     /// No answer, or none in time, or one that is no answer.
     Unreachable(String),
 }
@@ -211,6 +213,7 @@ impl std::fmt::Display for Trouble {
             Trouble::Conflict => f.write_str("conflict"),
             Trouble::Invalid(message) => write!(f, "refused: {message}"),
             Trouble::Busy(seconds) => write!(f, "the API server is busy: again in {seconds} s"),
+            Trouble::Failed(message) => write!(f, "the API server failed: {message}"),
             Trouble::Unreachable(message) => write!(f, "no answer: {message}"),
         }
     }
@@ -234,7 +237,7 @@ impl From<Box<kube::core::Status>> for Trouble {
             409 => Trouble::Conflict,
             429 => Trouble::Busy(status.details.as_ref().map_or(1, |details| details.retry_after_seconds.max(1))),
             400 | 405 | 413 | 415 | 422 => Trouble::Invalid(status.message.clone()),
-            code => Trouble::Unreachable(format!("{code} {}", status.message)),
+            code => Trouble::Failed(format!("{code} {}", status.message)),
         }
     }
 }

@@ -3,9 +3,9 @@ use guardprobe_core::model::cluster::{
     DaemonSet, GuardName, Labels, Node, Placement, Pod, Requirement, Service, Taint, Toleration,
 };
 use guardprobe_core::model::names;
-use guardprobe_core::model::notice::{NoticeReason, OwnEvent};
+use guardprobe_core::model::notice::{NoticeReason, OwnEvent, Record};
 use guardprobe_core::model::report::Role;
-use guardprobe_core::parse::values;
+use guardprobe_core::parse::values::{self, is_dns_label};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::core::v1 as core;
@@ -15,6 +15,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+/// The longest record of an Event that is read, in bytes; ours have about 2 KiB. Whoever may create Events can write 256 KiB into one.
+const RECORD_MAX_BYTES: usize = 16 * 1024;
+/// The longest id of an opening or incident in it.
+const ID_MAX_BYTES: usize = 128;
 
 pub(super) fn node(object: core::Node) -> Option<Node> {
     let meta = object.metadata;
@@ -143,11 +148,26 @@ pub(super) fn endpoint_slice(object: EndpointSlice) -> Option<(String, BTreeSet<
     Some((name, ports.flat_map(|port| ips.iter().map(move |ip| SocketAddr::new(*ip, port))).collect()))
 }
 
+/// True when ids and targets of a record are such as ours are.
+fn is_bounded(record: &Record) -> bool {
+    let incident = record.incident.as_ref();
+    let mut ids = record.openings.iter().chain(&record.closed).chain(incident.map(|incident| &incident.id));
+    let mut targets = incident.map(|incident| &incident.place.target).into_iter().chain([&record.target]);
+    ids.all(|id| id.len() <= ID_MAX_BYTES) && targets.all(|target| target.is_empty() || is_dns_label(target))
+}
+
 /// An Event, if it says that it is one of ours.
 pub(super) fn event(object: events::Event) -> Option<OwnEvent> {
     let record = object.metadata.annotations.as_ref()?.get(names::RECORD_ANNOTATION)?;
     let reason: NoticeReason = object.reason?.parse().ok()?;
     if object.reporting_controller.as_deref() != Some(names::MANAGER) || object.type_.as_deref() != Some(reason.event_type()) {
+        return None;
+    }
+    if record.len() > RECORD_MAX_BYTES {
+        return None;
+    }
+    let record: Record = serde_json::from_str(record).ok()?;
+    if !is_bounded(&record) {
         return None;
     }
     Some(OwnEvent {
@@ -156,6 +176,6 @@ pub(super) fn event(object: events::Event) -> Option<OwnEvent> {
         reason,
         regarding: object.regarding?.uid?,
         count: object.series.map_or(1, |series| series.count),
-        record: serde_json::from_str(record).ok()?,
+        record,
     })
 }

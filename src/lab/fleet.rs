@@ -63,6 +63,23 @@ impl Fleet {
         self.nodes.iter_mut().map(|node| (node.name.clone(), node.agent.stdout.take()))
     }
 
+    /// A process of it that has ended, if one has.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        let has_ended = |child: &mut Child| child.try_wait().is_ok_and(|status| status.is_some());
+        for node in &mut self.nodes {
+            if has_ended(&mut node.agent) {
+                return Some(format!("the agent of {}", node.name));
+            }
+            if node.world.standins().any(has_ended) {
+                return Some(format!("a stand-in of {} (IMDS, the API or DNS)", node.name));
+            }
+        }
+        if has_ended(&mut self.reporter) {
+            return Some("the reporter".to_owned());
+        }
+        self.forwards.iter_mut().any(has_ended).then(|| "the way to an agent or to the reporter".to_owned())
+    }
+
     /// What the reporter writes.
     pub(super) fn reporter_says(&mut self) -> Option<ChildStdout> {
         self.reporter.stdout.take()

@@ -4,10 +4,10 @@
 use super::fleet::Fleet;
 use super::listeners::Listeners;
 use super::narrate::{colour, took};
-use super::{Switch, forward};
+use super::{Switch, forward, say};
 use crate::process::runtime;
 use crate::wire;
-use anstream::{eprintln, println};
+use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use guardprobe_core::model::finding::{Reason, Verdict};
 use guardprobe_core::model::names;
@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// How often it is looked whether all processes of the lab are there, while nothing else happens.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
 /// What can happen to a lab that is held.
 enum Happened {
     /// Somebody pressed Enter.
@@ -37,7 +40,7 @@ enum Happened {
     Line(String, String),
     /// The reporter did.
     Told(String),
-    /// One of them, or the way to it, is gone.
+    /// The output of one of them has ended.
     Over,
 }
 
@@ -45,10 +48,10 @@ enum Happened {
 pub(super) fn hold(nodes: u8, keys: bool) -> io::Result<ExitCode> {
     let listeners = Listeners::receive(nodes)?;
     let start = Instant::now();
-    println!("A fleet in a box: network namespaces on this machine, and nothing leaves it.\n");
-    println!("  {nodes} × (pod ── node: kube-proxy, then the guard ── vpc: IMDS, two API endpoints, DNS), and a reporter");
+    say!("A fleet in a box: network namespaces on this machine, and nothing leaves it.\n");
+    say!("  {nodes} × (pod ── node: kube-proxy, then the guard ── vpc: IMDS, two API endpoints, DNS), and a reporter");
     let mut fleet = Fleet::build(nodes)?;
-    println!("  built in {}\n", took(start.elapsed()));
+    say!("  built in {}\n", took(start.elapsed()));
     let (to, happened) = channel();
     for (node, says) in fleet.agents_say().collect::<Vec<_>>() {
         listen(says, &to, move |line| Happened::Line(node.clone(), line.to_owned()));
@@ -75,17 +78,17 @@ fn explain(fleet: &Fleet, listeners: &Listeners, keys: bool) -> io::Result<()> {
     let (first, key) = (names.first().copied().unwrap_or_default(), if keys { "press Enter, or " } else { "" });
     let (again, last) = (if keys { "Enter again, or " } else { "" }, names.last().copied().unwrap_or_default());
     let listen = if agent.to_string() == super::HOLD_AT { String::new() } else { format!(" --listen {agent}") };
-    println!("An agent runs in the pod of each node ({}): every 5 s a round, every second a lone connect.", names.join(", "));
-    println!("  the status page   http://{page}/");
-    println!("  is all blocked?   guardprobe verify --url http://{page}");
-    println!("  metrics           curl http://{reporter}/metrics    the reporter");
+    say!("An agent runs in the pod of each node ({}): every 5 s a round, every second a lone connect.", names.join(", "));
+    say!("  the status page   http://{page}/");
+    say!("  is all blocked?   guardprobe verify --url http://{page}");
+    say!("  metrics           curl http://{reporter}/metrics    the reporter");
     for (name, at) in names.iter().zip(&agents) {
-        println!("                    curl http://{at}/metrics    the agent of {name}; /v1/report for what it saw");
+        say!("                    curl http://{at}/metrics    the agent of {name}; /v1/report for what it saw");
     }
-    println!("Take the guard of {first} away: {key}in another terminal: guardprobe lab guard off{listen}");
-    println!("Bring it back: {again}guardprobe lab guard on{listen}. Of another node, or of all: --node {last}, --node all.");
-    println!("To look inside: {}", fleet.nodes.first().map(|node| node.world.way_in()).unwrap_or_default());
-    println!(
+    say!("Take the guard of {first} away: {key}in another terminal: guardprobe lab guard off{listen}");
+    say!("Bring it back: {again}guardprobe lab guard on{listen}. Of another node, or of all: --node {last}, --node all.");
+    say!("To look inside: {}", fleet.nodes.first().map(|node| node.world.way_in()).unwrap_or_default());
+    say!(
         "End it with Ctrl-C; nothing is left behind. Times are UTC. A guard that goes again within ten minutes continues its incident.\n"
     );
     Ok(())
@@ -112,7 +115,7 @@ fn play(fleet: &mut Fleet, happened: &Receiver<Happened>) -> io::Result<ExitCode
     let first = fleet.nodes.first().map(|node| node.name.clone()).unwrap_or_default();
     let mut told = BTreeMap::new();
     loop {
-        match happened.recv() {
+        match happened.recv_timeout(LOOK_PERIOD) {
             Ok(Happened::Key) if guards.0.iter().any(|(guard, _)| *guard == Switch::Off) => {
                 guards.switch(fleet, Switch::On, forward::ALL)?;
             }
@@ -130,13 +133,14 @@ fn play(fleet: &mut Fleet, happened: &Receiver<Happened>) -> io::Result<ExitCode
                         tell(&node, &transition, guards.switched(fleet, &node));
                     }
                 }
-                Err(_) => println!("{line}"),
+                Err(_) => say!("{line}"),
             },
             Ok(Happened::Told(line)) => post(&line),
             Ok(Happened::Over) | Err(_) => {
+                let Some(ended) = fleet.ended() else { continue };
                 // Ctrl-C reaches every process of the lab: the first to go is no news.
                 thread::sleep(Duration::from_millis(500));
-                return Err(io::Error::other("an agent, the reporter, or the way to them, has ended"));
+                return Err(io::Error::other(format!("{ended} has ended, and the lab with it")));
             }
         }
     }
@@ -164,7 +168,7 @@ impl Guards {
                 known.world.guard_down()?
             }
             (*guard, *switched) = (to, Some(Instant::now()));
-            println!("{}  {:<10}  the guard is {state}", clock_time(Timestamp::now()), known.name);
+            say!("{}  {:<10}  the guard is {state}", clock_time(Timestamp::now()), known.name);
         }
         Ok(())
     }
@@ -186,7 +190,7 @@ fn tell(node: &str, transition: &Transition, switched: Option<Instant>) {
     };
     let after = switched.filter(|_| matches!(transition.event, Event::Opened | Event::Closed));
     let after = after.map(|at| format!(", {} after the switch", took(at.elapsed()))).unwrap_or_default();
-    println!("{time}  {node:<10}  {style}{verdict:<12}{style:#}  {:<8}  {reason}{more}{after}", transition.target);
+    say!("{time}  {node:<10}  {style}{verdict:<12}{style:#}  {:<8}  {reason}{more}{after}", transition.target);
 }
 
 fn more(event: Event, opening: Option<&Told>) -> String {
@@ -211,7 +215,7 @@ fn post(line: &str) {
     let colour = if word == "Warning" { AnsiColor::Yellow } else { AnsiColor::Green };
     let style = Style::new().fg_color(Some(colour.into()));
     let note = note.split_once(". ").map_or(note.clone(), |(first, _)| format!("{first} …"));
-    println!("{}  {regarding:<10}  Event  {style}{word} {}{style:#}  {note}", clock_time(Timestamp::now()), reason.as_str());
+    say!("{}  {regarding:<10}  Event  {style}{word} {}{style:#}  {note}", clock_time(Timestamp::now()), reason.as_str());
 }
 
 /// Asks a lab that is held in another terminal to switch the guard of a node, or of all.
@@ -220,7 +224,7 @@ pub(super) fn switch(at: SocketAddr, to: Switch, node: &str) -> ExitCode {
     let said = match ask(at, &words) {
         Ok((true, said)) if said == words => {
             let of = if node == forward::ALL { "every node".to_owned() } else { node.to_owned() };
-            println!("the guard of {of} in the lab at {at} is {}", if to == Switch::On { "up" } else { "gone" });
+            say!("the guard of {of} in the lab at {at} is {}", if to == Switch::On { "up" } else { "gone" });
             return ExitCode::SUCCESS;
         }
         Ok((false, said)) if said.starts_with("the nodes here are ") => format!("no node is called {node:?}: {said}, or all"),

@@ -34,15 +34,30 @@ mod setup;
 mod standin;
 mod world;
 
+/// Writes a line for a person. A reader that is gone, or a disk that is full, ends the lab with a message and not with a panic.
+macro_rules! say {
+    () => { $crate::lab::write_line(format_args!("")) };
+    ($($line:tt)+) => { $crate::lab::write_line(format_args!($($line)+)) };
+}
+use say;
+
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use guardprobe_core::model::names;
 use guardprobe_core::parse::config as parse;
 use listeners::Listeners;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use std::io::{self, IsTerminal};
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 const AFTER: &str = "\
 Examples:
@@ -169,14 +184,29 @@ fn hold_at(at: SocketAddr, nodes: u8) -> ExitCode {
     }
 }
 
+fn write_line(line: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(anstream::stdout().lock(), "{line}") {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            let _ = writeln!(io::stderr(), "guardprobe lab: standard output: {error}");
+        }
+        std::process::exit(names::EXIT_LAB_UNABLE.into());
+    }
+}
+
 fn start(show: &Show, stdin: Stdio) -> ExitCode {
-    let started = serde_json::to_string(show).map_err(io::Error::other).and_then(|show| {
+    let started = serde_json::to_string(show).map_err(io::Error::other).and_then(|text| {
         // No program of a lab may ever probe from where the lab was started.
         let here = std::fs::read_link("/proc/self/ns/net")?;
-        role::command("outside", &show).env(names::FORBIDDEN_NETNS, here).stdin(stdin).status()
+        let mut command = role::command("outside", &text);
+        command.env(names::FORBIDDEN_NETNS, here).stdin(stdin);
+        if let Show::Hold { .. } = show { until_asked_to_end(command) } else { command.status().map(Some) }
     });
     match started {
-        Ok(status) => {
+        Ok(None) => {
+            let _ = writeln!(io::stderr(), "\nguardprobe lab: ended; nothing of it is left");
+            ExitCode::SUCCESS
+        }
+        Ok(Some(status)) => {
             ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(names::EXIT_LAB_UNEXPECTED))
         }
         Err(error) => {
@@ -184,4 +214,27 @@ fn start(show: &Show, stdin: Stdio) -> ExitCode {
             ExitCode::from(names::EXIT_LAB_UNABLE)
         }
     }
+}
+
+/// Runs a lab that is held until it ends, or until this process is asked to end (Ctrl-C, SIGTERM): then `None`.
+fn until_asked_to_end(mut command: Command) -> io::Result<Option<ExitStatus>> {
+    let asks = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    // A child starts with no signal blocked (std::process), so that Ctrl-C ends it as well.
+    asks.thread_block()?;
+    let asked = SignalFd::new(&asks)?;
+    let mut child = command.spawn()?;
+    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    let was_asked = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&was_asked);
+    thread::spawn(move || {
+        if asked.read_signal().is_ok_and(|signal| signal.is_some()) {
+            noted.store(true, Ordering::Relaxed);
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
+    let status = child.wait()?;
+    // Ctrl-C reaches the child as well, and may end it before this process has heard of it.
+    let heard = || was_asked.load(Ordering::Relaxed);
+    (0..20).take_while(|_| !heard() && !status.success()).for_each(|_| thread::sleep(Duration::from_millis(10)));
+    Ok((!heard()).then_some(status))
 }

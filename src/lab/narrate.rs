@@ -1,10 +1,11 @@
 //! What a person sees of a lab.
 #![expect(clippy::disallowed_methods, reason = "the lab tells how long things took")]
 use super::agent::Agent;
+use super::say;
 use super::scenario::{self, CATALOGUE, Outcome};
 use super::setup::Setup;
 use super::world::World;
-use anstream::{eprintln, print, println};
+use anstream::{eprintln, print};
 use anstyle::{AnsiColor, Style};
 use guardprobe_core::model::finding::Verdict;
 use guardprobe_core::model::names;
@@ -31,7 +32,7 @@ pub(super) fn story(once: bool) -> io::Result<ExitCode> {
     heading("The guard is up, and the agent starts.");
     let began = Instant::now();
     let first = agent.wait_for(&world, PATIENCE, |report| report.verdict == Verdict::Blocked)?;
-    println!("  {}, {} after its start:", says(&first), took(began.elapsed()));
+    say!("  {}, {} after its start:", says(&first), took(began.elapsed()));
     show(&first);
     pause(once, "Press Enter to take the guard away")?;
 
@@ -39,7 +40,7 @@ pub(super) fn story(once: bool) -> io::Result<ExitCode> {
     world.guard_down()?;
     let gone = Instant::now();
     let second = agent.wait_for(&world, PATIENCE, |report| report.verdict == Verdict::Breached)?;
-    println!("  {}, {} later:", says(&second), took(gone.elapsed()));
+    say!("  {}, {} later:", says(&second), took(gone.elapsed()));
     // That was told in the midst of a round; its end shows everything.
     show(&agent.wait_for(&world, Duration::from_secs(5), |report| report.head.started > second.head.started)?);
     pause(once, "Press Enter to bring it back")?;
@@ -48,12 +49,12 @@ pub(super) fn story(once: bool) -> io::Result<ExitCode> {
     world.guard_up()?;
     let back = Instant::now();
     let third = agent.wait_for(&world, PATIENCE, |report| report.verdict == Verdict::Blocked)?;
-    println!("  {}, {} later: two blocked rounds close a breach.", says(&third), took(back.elapsed()));
+    say!("  {}, {} later: two blocked rounds close a breach.", says(&third), took(back.elapsed()));
     third.targets.iter().for_each(on_record);
 
-    println!();
+    say!();
     let verdicts = [&first, &second, &third].map(|report| report.verdict);
-    println!("{}   in {}", verdicts.map(|verdict| verdict.as_str()).join(" → "), took(start.elapsed()));
+    say!("{}   in {}", verdicts.map(|verdict| verdict.as_str()).join(" → "), took(start.elapsed()));
     if verdicts == [Verdict::Blocked, Verdict::Breached, Verdict::Blocked] {
         return Ok(ExitCode::SUCCESS);
     }
@@ -64,16 +65,16 @@ pub(super) fn story(once: bool) -> io::Result<ExitCode> {
 /// Builds the world that is played in, and says what it is.
 fn introduce() -> io::Result<World> {
     let start = Instant::now();
-    println!("A node in a box: network namespaces on this machine, and nothing leaves it.\n");
-    println!("  pod ── node: kube-proxy, then the guard ── vpc: IMDS (IPv4, IPv6), two API endpoints, DNS");
+    say!("A node in a box: network namespaces on this machine, and nothing leaves it.\n");
+    say!("  pod ── node: kube-proxy, then the guard ── vpc: IMDS (IPv4, IPv6), two API endpoints, DNS");
     let world = World::build(Setup::default())?;
-    println!("  built in {}; to look inside while it stands: {}\n", took(start.elapsed()), world.way_in());
+    say!("  built in {}; to look inside while it stands: {}\n", took(start.elapsed()), world.way_in());
     Ok(world)
 }
 
 fn heading(title: &str) {
     let bold = Style::new().bold();
-    println!("{bold}{title}{bold:#}");
+    say!("{bold}{title}{bold:#}");
 }
 
 fn says(report: &Report) -> String {
@@ -83,7 +84,7 @@ fn says(report: &Report) -> String {
 
 fn show(report: &Report) {
     report.targets.iter().for_each(target);
-    println!();
+    say!();
 }
 
 /// The breach that is over now, as it stays in the report.
@@ -91,13 +92,13 @@ fn on_record(target: &TargetReport) {
     let Some(closed) = target.recent.first() else { return };
     let open_for = (closed.ended - closed.opening.started).total(jiff::Unit::Second).unwrap_or_default();
     let (layer, evidence) = (closed.opening.layer.as_str(), closed.opening.evidence.as_str());
-    println!("            on record: {} was open for {open_for:.1} s, as far as {layer}: {evidence}", target.name);
+    say!("            on record: {} was open for {open_for:.1} s, as far as {layer}: {evidence}", target.name);
 }
 
 fn target(target: &TargetReport) {
     let style = colour(target.verdict);
-    println!("  {style}{:<8}{style:#}  {}: {}", target.verdict.as_str(), target.name, target.reason.as_str());
-    target.observations.iter().for_each(|seen| println!("            {:<24}  {}", seen.address.to_string(), how_far(seen)));
+    say!("  {style}{:<8}{style:#}  {}: {}", target.verdict.as_str(), target.name, target.reason.as_str());
+    target.observations.iter().for_each(|seen| say!("            {:<24}  {}", seen.address.to_string(), how_far(seen)));
 }
 
 fn how_far(seen: &Observation) -> String {
@@ -136,14 +137,14 @@ fn pause(once: bool, prompt: &str) -> io::Result<()> {
     print!("{prompt} ");
     io::stdout().flush()?;
     io::stdin().lock().read_line(&mut String::new())?;
-    println!();
+    say!();
     Ok(())
 }
 
 /// Names the catalogue.
 pub(super) fn list() -> ExitCode {
     let width = CATALOGUE.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
-    CATALOGUE.iter().for_each(|scenario| println!("{:<width$}  {}", scenario.name, scenario.about));
+    CATALOGUE.iter().for_each(|scenario| say!("{:<width$}  {}", scenario.name, scenario.about));
     ExitCode::SUCCESS
 }
 
@@ -172,13 +173,13 @@ pub(super) fn scenarios(chosen: &[String]) -> io::Result<ExitCode> {
             }
         }
     }
-    println!("\n{} judged as expected, {wrong} not, in {}", chosen.len() - wrong, took(start.elapsed()));
+    say!("\n{} judged as expected, {wrong} not, in {}", chosen.len() - wrong, took(start.elapsed()));
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(names::EXIT_LAB_UNEXPECTED) })
 }
 
 /// Plays a situation once more, alone. On a busy machine one lost packet makes `unproved` of `blocked`; nothing else is tried twice.
 fn again(name: &str, width: usize, first: &Outcome) -> io::Result<Outcome> {
-    println!("     {name:<width$}  once more, alone: {}", first.wrong.join("; "));
+    say!("     {name:<width$}  once more, alone: {}", first.wrong.join("; "));
     scenario::run_in_child(name)
 }
 
@@ -186,10 +187,10 @@ fn again(name: &str, width: usize, first: &Outcome) -> io::Result<Outcome> {
 fn in_full(name: &str, report: &Report) {
     let Some((about, expect)) = scenario::about(name) else { return };
     let expected: Vec<String> = expect.iter().map(|(target, finding)| format!("{target} {finding}")).collect();
-    println!("\n  {about}\n  expected: {}\n", expected.join(", "));
+    say!("\n  {about}\n  expected: {}\n", expected.join(", "));
     for of in &report.targets {
         target(of);
-        println!("            {}", of.why);
+        say!("            {}", of.why);
     }
 }
 
@@ -199,16 +200,16 @@ fn row(name: &str, width: usize, outcome: io::Result<Outcome>) -> bool {
         (Style::new().fg_color(Some(AnsiColor::Green.into())), Style::new().fg_color(Some(AnsiColor::Red.into())).bold());
     match outcome {
         Err(error) => {
-            println!("{bad}NOT{bad:#}  {name:<width$}  {error}");
+            say!("{bad}NOT{bad:#}  {name:<width$}  {error}");
             false
         }
         Ok(outcome) if outcome.wrong.is_empty() => {
-            println!("{good}ok {good:#}  {name:<width$}  {:>4.1} s  {}", outcome.seconds, outcome.judged.join(", "));
+            say!("{good}ok {good:#}  {name:<width$}  {:>4.1} s  {}", outcome.seconds, outcome.judged.join(", "));
             true
         }
         Ok(outcome) => {
-            println!("{bad}NOT{bad:#}  {name:<width$}  {:>4.1} s  {}", outcome.seconds, outcome.judged.join(", "));
-            outcome.wrong.iter().for_each(|wrong| println!("     {:<width$}  {wrong}", ""));
+            say!("{bad}NOT{bad:#}  {name:<width$}  {:>4.1} s  {}", outcome.seconds, outcome.judged.join(", "));
+            outcome.wrong.iter().for_each(|wrong| say!("     {:<width$}  {wrong}", ""));
             false
         }
     }

@@ -122,6 +122,11 @@ impl World {
         Ok(command)
     }
 
+    /// The processes that stand in for what the pod may try.
+    pub(super) fn standins(&mut self) -> impl Iterator<Item = &mut Child> {
+        self.standins.iter_mut()
+    }
+
     /// Moves the calling thread to where the pod is.
     pub(super) fn enter_pod(&self) -> io::Result<()> {
         self.pod.enter()

@@ -1,13 +1,17 @@
 //! Standard output and standard error of a program that runs for months. A thread of its own writes each, so that nothing else waits for
 //! whoever reads them: what is not taken is kept up to a bound, then lost, and counted.
+use guardprobe_core::model::outside::cut;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd;
 use serde::Serialize;
+use std::backtrace::Backtrace;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -15,6 +19,10 @@ use tracing_subscriber::fmt::MakeWriter;
 const LINES_MAX: usize = 512;
 /// The longest line of the log, in bytes: what is longer is cut.
 const LOG_LINE_MAX: usize = 16 * 1024;
+/// How often it is looked at the end whether all is written, a second in all.
+const END_LOOKS: u32 = 200;
+/// The time between two such looks.
+const END_LOOK: Duration = Duration::from_millis(5);
 
 /// The two streams of a process.
 #[derive(Debug, Clone)]
@@ -26,31 +34,61 @@ pub struct Output {
 /// The threads that write. Dropping it waits for a second at most until what is kept is written.
 #[derive(Debug)]
 pub struct Writers {
-    _stdout: WorkerGuard,
-    _stderr: WorkerGuard,
+    output: Output,
+    guards: Vec<WorkerGuard>,
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        let streams = [&self.output.stdout, &self.output.stderr];
+        (0..END_LOOKS).take_while(|_| !streams.iter().all(|stream| stream.is_written())).for_each(|_| thread::sleep(END_LOOK));
+        // A guard that cannot tell its thread to end waits, and then writes about that to standard output, which may take for ever.
+        self.guards.drain(..).for_each(std::mem::forget);
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Stream {
     lines: NonBlocking,
-    failed: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+/// What became of the lines of a stream.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Bytes that were taken to be written.
+    taken: AtomicU64,
+    /// Bytes that are written.
+    written: AtomicU64,
+    /// Lines that could not be.
+    failed: AtomicU64,
 }
 
 impl Stream {
     fn start(to: impl AsFd + Send + 'static, name: &str) -> (Self, WorkerGuard) {
-        let failed = Arc::new(AtomicU64::new(0));
-        let descriptor = Descriptor { to, failed: Arc::clone(&failed) };
+        let counts = Arc::new(Counts::default());
+        let descriptor = Descriptor { to, counts: Arc::clone(&counts) };
         let (lines, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).thread_name(name).finish(descriptor);
-        (Stream { lines, failed }, guard)
+        (Stream { lines, counts }, guard)
     }
 
     /// Takes a line, or counts it as lost.
     fn write(&self, line: &[u8]) {
+        let before = self.lines.error_counter().dropped_lines();
         let _ = self.lines.clone().write_all(line); // it takes all of it at once, or none
+        if self.lines.error_counter().dropped_lines() == before {
+            self.counts.taken.fetch_add(line.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// True when all that was taken is written, as far as it can be.
+    fn is_written(&self) -> bool {
+        let Counts { taken, written, failed } = &*self.counts;
+        failed.load(Ordering::Relaxed) > 0 || written.load(Ordering::Relaxed) >= taken.load(Ordering::Relaxed)
     }
 
     fn lost(&self) -> u64 {
-        self.lines.error_counter().dropped_lines() as u64 + self.failed.load(Ordering::Relaxed)
+        self.lines.error_counter().dropped_lines() as u64 + self.counts.failed.load(Ordering::Relaxed)
     }
 }
 
@@ -59,7 +97,19 @@ impl Output {
     pub fn start() -> (Self, Writers) {
         let (stdout, stdout_writer) = Stream::start(io::stdout(), "stdout");
         let (stderr, stderr_writer) = Stream::start(io::stderr(), "stderr");
-        (Output { stdout, stderr }, Writers { _stdout: stdout_writer, _stderr: stderr_writer })
+        let output = Output { stdout, stderr };
+        (output.clone(), Writers { output, guards: vec![stdout_writer, stderr_writer] })
+    }
+
+    /// Writes what a person is to read on standard error: why the process ends.
+    pub fn tell(&self, text: &str) {
+        self.stderr.write(format!("{}\n", text.trim_end()).as_bytes());
+    }
+
+    /// From now on a panic is told here as well: the usual way waits for whoever reads.
+    pub fn tell_panics(&self) {
+        let output = self.clone();
+        std::panic::set_hook(Box::new(move |panic| output.tell(&format!("{panic}\n{}", Backtrace::capture()))));
     }
 
     /// Writes a line of JSON on standard output.
@@ -91,8 +141,14 @@ pub struct LogLine<'a>(&'a Stream);
 
 impl Write for LogLine<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match line.get(..LOG_LINE_MAX) {
-            Some(head) if line.len() > LOG_LINE_MAX => self.0.write(&[head, "…\n".as_bytes()].concat()),
+        match line.utf8_chunks().next().map(|chunk| chunk.valid()) {
+            // A line of JSON would be none any more.
+            _ if line.len() > LOG_LINE_MAX && line.starts_with(b"{") => {
+                self.0.counts.failed.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(text) if line.len() > LOG_LINE_MAX => {
+                self.0.write(format!("{}\n", cut(text.trim_end(), LOG_LINE_MAX)).as_bytes())
+            }
             _ => self.0.write(line),
         }
         Ok(line.len())
@@ -106,19 +162,22 @@ impl Write for LogLine<'_> {
 /// Writes without the lock of the standard library, which a thread that waits for a reader would hold.
 struct Descriptor<T> {
     to: T,
-    failed: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 impl<T: AsFd> Write for Descriptor<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match unistd::write(&self.to, bytes) {
-                Ok(count) => return Ok(count),
+                Ok(count) => {
+                    self.counts.written.fetch_add(count as u64, Ordering::Relaxed);
+                    return Ok(count);
+                }
                 Err(Errno::EINTR) => {}
                 // Somebody else who has this pipe has switched it so that nobody waits.
                 Err(Errno::EAGAIN) => drop(poll(&mut [PollFd::new(self.to.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE)),
                 Err(error) => {
-                    self.failed.fetch_add(1, Ordering::Relaxed);
+                    self.counts.failed.fetch_add(1, Ordering::Relaxed);
                     return Err(error.into());
                 }
             }
@@ -151,9 +210,13 @@ mod tests {
         let (stream, guard) = Stream::start(writer, "test");
         let line = [vec![b'x'; 8191], vec![b'\n']].concat();
         // The pipe holds 64 KiB, one line is with the thread, and the rest is kept.
+        (0..8 + 1).for_each(|_| stream.write(&line));
+        assert!(within_a_second(|| stream.counts.written.load(Ordering::Relaxed) == 8 * 8192));
+        thread::sleep(Duration::from_millis(50));
         let all = 8 + 1 + LINES_MAX + 100;
-        (0..all).for_each(|_| stream.write(&line));
-        assert!((98..=101).contains(&stream.lost()), "{}", stream.lost());
+        (8 + 1..all).for_each(|_| stream.write(&line));
+        assert_eq!(stream.lost(), 100);
+        assert!(!stream.is_written());
         let lost = stream.lost() as usize;
         let mut text = vec![0; (all - lost) * line.len()];
         reader.read_exact(&mut text).unwrap();
@@ -164,6 +227,34 @@ mod tests {
         assert_eq!(&text, b"once more\n");
         assert_eq!(stream.lost() as usize, lost);
         drop(guard);
+    }
+
+    #[test]
+    fn a_process_ends_in_a_second_though_nobody_reads_what_is_kept() {
+        let pipes = [io::pipe().unwrap(), io::pipe().unwrap()];
+        let [(mut read, write), (_unread, full)] = pipes;
+        let ((stdout, one), (stderr, other)) = (Stream::start(write, "stdout"), Stream::start(full, "stderr"));
+        let output = Output { stdout, stderr };
+        let line = [vec![b'x'; 8191], vec![b'\n']].concat();
+        (0..LINES_MAX + 100).for_each(|_| output.stderr.write(&line));
+        output.stdout.write(b"last words\n");
+        let writers = Writers { output: output.clone(), guards: vec![one, other] };
+        let (ended, end) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            drop(writers);
+            ended.send(()).unwrap();
+        });
+        assert!(end.recv_timeout(Duration::from_secs(3)).is_ok());
+        let mut text = [0; 11];
+        read.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"last words\n");
+        // Where somebody reads, what is kept is written first.
+        let (mut read, write) = io::pipe().unwrap();
+        let (stream, guard) = Stream::start(write, "stdout");
+        (0..100).for_each(|_| stream.write(b"one\n"));
+        drop(Writers { output: Output { stdout: stream.clone(), stderr: stream }, guards: vec![guard] });
+        let mut text = vec![0; 400];
+        read.read_exact(&mut text).unwrap();
     }
 
     #[test]
@@ -197,5 +288,8 @@ mod tests {
         let mut text = vec![0; LOG_LINE_MAX + 4 + 6];
         reader.read_exact(&mut text).unwrap();
         assert!(text.ends_with("x…\nshort\n".as_bytes()));
+        assert!(within_a_second(|| stream.is_written()));
+        LogLine(&stream).write_all(format!("{{{}}}\n", "x".repeat(LOG_LINE_MAX)).as_bytes()).unwrap();
+        assert_eq!(stream.lost(), 1, "half a line of JSON would be none");
     }
 }

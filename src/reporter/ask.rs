@@ -4,7 +4,6 @@ use crate::show::page::LastRound;
 use crate::show::table;
 use crate::wire;
 use guardprobe_core::model::names;
-use guardprobe_core::model::outside::cut;
 use guardprobe_core::model::report::Report;
 use guardprobe_core::parse::report;
 use http_body_util::Empty;
@@ -89,7 +88,13 @@ async fn told(pod: &str, address: SocketAddr) -> Result<String, String> {
 
 /// Bounds what is made into words: a report may have a megabyte in one string, of which the words would have many times as much.
 fn bound(report: &mut Report) {
-    let short = |text: &mut String| *text = cut(text, STRING_MAX);
+    // What is in it is made harmless when it is shown: nothing is changed here.
+    let short = |text: &mut String| {
+        if text.len() > STRING_MAX {
+            text.truncate(text.floor_char_boundary(STRING_MAX));
+            text.push('…');
+        }
+    };
     short(&mut report.head.guard);
     report.head.node.iter_mut().chain(&mut report.head.pod).for_each(short);
     for target in &mut report.targets {

@@ -320,8 +320,8 @@ impl House {
         let seen = inner.known.one(uid).filter(|seen| seen.gone.is_none());
         let Some(place) = seen.and_then(|seen| fleet::place_of(&inner.known, &seen.pod)) else { return false };
         let reached = inner.known.reached_on(&place.node, now.up);
-        let is_complete =
-            inner.incidents.open_beside(&place).next().is_none() || inner.known.others_were_heard(&place, uid, now.up);
+        let unconfirmed = inner.incidents.unconfirmed_since(&place);
+        let is_complete = unconfirmed.is_none_or(|since| inner.known.others_were_heard(&place, uid, since, now.up));
         let input = ReportInput { place: &place, pod: uid, heard: &heard, is_complete, now: now.up };
         let changes = inner.incidents.hear(&input, |target| inner.known.assess(target, &reached, now.up));
         inner.counts.reports.entry(Role::Agent.as_str()).or_default().0 += 1;
@@ -359,8 +359,8 @@ impl House {
         self.news.notified().await;
     }
 
-    /// What to write next, if it is ours to write.
-    pub(super) fn next(&self) -> Option<Act> {
+    /// What to write next, if it is ours to write; what was refused before only where `retries` says so.
+    pub(super) fn next(&self, retries: bool) -> Option<Act> {
         let now = self.now();
         let mut inner = self.inner();
         let inner = &mut *inner;
@@ -373,7 +373,7 @@ impl House {
         }
         let wanted = notice::wanted(&inner.fleet, &inner.incidents, &inner.lasting, &inner.known.rules, now.up);
         let fleet = &inner.fleet;
-        let act = inner.ledger.next(&wanted, &inner.known, |guard| notice::judged_nodes(fleet, guard), now)?;
+        let act = inner.ledger.next(&wanted, &inner.known, |guard| notice::judged_nodes(fleet, guard), (now, retries))?;
         inner.ledger.being_written(act.notice(), now.up);
         Some(act)
     }
@@ -418,7 +418,7 @@ impl House {
             Trouble::Busy(seconds) => {
                 inner.ledger.refused(notice, Refusal::ForNow(Duration::from_secs((*seconds).into())), now);
             }
-            Trouble::Unauthenticated(_) | Trouble::Unreachable(_) => {
+            Trouble::Unauthenticated(_) | Trouble::Unreachable(_) | Trouble::Failed(_) => {
                 inner.ledger.refused(notice, Refusal::ForNow(Duration::ZERO), now);
             }
         }
@@ -631,7 +631,9 @@ impl Inner {
     /// Learns of incidents from Events. The first list of a namespace tells of what those before said. Whatever comes later was said by
     /// another replica, or by this one: what is known here has its name, and an open one that no agent has told this one of is taken in.
     fn learn_from(&mut self, events: &[OwnEvent], is_first_list: bool, now: Moment) {
-        for event in events.iter().filter(|event| notice::is_named_for_its_incident(event)) {
+        // Incidents are told in one namespace: whoever may write Events in a guard's has no say in them.
+        let of_nodes = events.iter().filter(|event| event.namespace == names::NODE_EVENTS_NAMESPACE);
+        for event in of_nodes.filter(|event| notice::is_named_for_its_incident(event)) {
             let Some(incident) = &event.record.incident else { continue };
             let node = self.known.node_uid(&incident.place.node);
             let may_be_there = self.pending.contains(&ApiPart::Nodes) || node == Some(&incident.place.node_uid);
@@ -641,9 +643,9 @@ impl Inner {
             let is_new_to_us = if event.reason.is_transient() {
                 is_first_list
             } else if is_first_list {
-                !(self.heard && self.incidents.adopt(event))
+                !(self.heard && self.incidents.adopt(event, now.up))
             } else {
-                !self.incidents.adopt(event) && incident.is_open() && !self.ledger.tells_the_end_of(incident)
+                !self.incidents.adopt(event, now.up) && incident.is_open() && !self.ledger.tells_the_end_of(incident)
             };
             if is_new_to_us {
                 self.incidents.rebuild(event, now.up);
@@ -738,7 +740,7 @@ fn advice(trouble: &Trouble) -> &'static str {
         Trouble::Missing => {
             "; the Lease and the ConfigMaps for the endpoints file are made by the chart, and by deploy/kustomize"
         }
-        Trouble::Unreachable(_) | Trouble::Busy(_) => "; agents are asked all the same",
+        Trouble::Unreachable(_) | Trouble::Failed(_) | Trouble::Busy(_) => "; agents are asked all the same",
         _ => "",
     }
 }

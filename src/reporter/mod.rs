@@ -97,7 +97,7 @@ pub fn run(args: &ReporterArgs, output: Output) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("{}", message.trim_end());
+            output.tell(&message);
             ExitCode::from(names::EXIT_USAGE)
         }
     }

@@ -15,27 +15,27 @@ use tokio::time::{sleep, timeout};
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long at most, whatever the API server says.
 const BUSY_MAX: Duration = Duration::from_secs(60);
-/// Events are written one after the other, unless one takes longer than this, in a webhook for instance …
-const SLOW: Duration = Duration::from_secs(1);
-/// … and so many that take so long are waited for at once.
+/// Events are written one after the other, unless one takes long ([`names::SLOW_WRITE`]), in a webhook for instance; so many that take long
+/// are waited for at once. The last place is for what was not refused before.
 const SLOW_MAX: usize = 4;
 
 /// Writes for as long as the future lives; `write` is how. It returns the Event that was there already, if there was one.
 pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<Option<OwnEvent>, Trouble>) -> ! {
     let mut failures = Failures::default();
     let mut writing = FuturesUnordered::new();
-    let write_one = async |act: Act| {
+    let write_one = async |act: Act, began: Duration| {
         let result = write(&act).await;
-        (act, result)
+        (act, began, result)
     };
-    let (mut began, mut rested) = (Duration::ZERO, Duration::ZERO);
+    // When the newest of those that are being written began, and until when nothing is to be written.
+    let (mut newest, mut rested) = (None, Duration::ZERO);
     loop {
-        let may_at = if writing.is_empty() { rested } else { rested.max(began + SLOW) };
+        let may_at = newest.map_or(rested, |began: Duration| rested.max(began + names::SLOW_WRITE));
         let looked = house.now().up;
         let may = writing.len() < SLOW_MAX && may_at <= looked;
-        if let Some(act) = may.then(|| house.next()).flatten() {
-            began = looked;
-            writing.push(write_one(act));
+        if let Some(act) = may.then(|| house.next(writing.len() + 1 < SLOW_MAX)).flatten() {
+            newest = Some(looked);
+            writing.push(write_one(act, looked));
             continue;
         }
         // Where there is much to look through, that is not done for each piece of news.
@@ -53,7 +53,8 @@ pub(super) async fn post(house: &House, write: impl AsyncFn(&Act) -> Result<Opti
             }
         };
         tokio::select! {
-            Some((act, result)) = writing.next() => {
+            Some((act, began, result)) = writing.next() => {
+                newest.take_if(|newest| *newest == began);
                 let rest = note(house, &mut failures, &act, result);
                 rested = house.now().up + rest;
             }
@@ -100,6 +101,8 @@ impl Failures {
     fn rest_after(&mut self, name: &str, trouble: &Trouble) -> Duration {
         let asked = match trouble {
             Trouble::Missing | Trouble::Conflict | Trouble::Invalid(_) | Trouble::Forbidden(_) => return Duration::ZERO,
+            // That may be a webhook for some Events: each of them rests by itself.
+            Trouble::Failed(_) => return BACKOFF.0,
             Trouble::Busy(seconds) => Duration::from_secs((*seconds).into()).min(BUSY_MAX),
             Trouble::Unauthenticated(_) | Trouble::Unreachable(_) => Duration::ZERO,
         };
@@ -142,6 +145,8 @@ mod tests {
         let gone = Trouble::Unreachable("no answer".into());
         let seconds = ["a", "b", "c", "d", "e", "f"].map(|name| failures.rest_after(name, &gone).as_secs_f64());
         assert_eq!(seconds, [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]);
+        let broken = Trouble::Failed("500 failed calling webhook".into());
+        assert_eq!(["a", "b", "c", "d"].map(|name| failures.rest_after(name, &broken)), [BACKOFF.0; 4], "the others go on");
         for mine in [Trouble::Missing, Trouble::Conflict, Trouble::Invalid("no".into()), Trouble::Forbidden("no".into())] {
             assert_eq!(failures.rest_after("g", &mine), Duration::ZERO);
         }

@@ -133,7 +133,7 @@ pub fn overview(fleet: &Fleet, teller: &Teller<'_>, wanted: &Wanted) -> String {
             p.doubt { "The reporter does not know the cluster yet. Pending: " (teller.pending.join("; ")) }
         }
         @if !wanted.find.is_empty() {
-            p { "Only nodes with “" (clean(&wanted.find)) "” in their names: " (found.len()) " of " (rows.len()) "." }
+            p { "Only nodes with “" (clean(&wanted.find)) "” in their names: " (nodes(&found)) " of " (nodes(&rows)) "." }
         }
         (open(&found, teller.now))
         (unknown(&found, teller.now))
@@ -142,6 +142,10 @@ pub fn overview(fleet: &Fleet, teller: &Teller<'_>, wanted: &Wanted) -> String {
         (matrix(&found, teller.now, wanted))
     };
     frame(&says, class_of(worst, &rows, teller), "every guard on every node", &form(fleet, wanted), &live, teller).into_string()
+}
+
+fn nodes(rows: &[&Row]) -> usize {
+    rows.iter().map(|row| row.node.as_str()).collect::<BTreeSet<_>>().len()
 }
 
 fn class_of(worst: Option<Standing>, rows: &[&Row], teller: &Teller<'_>) -> &'static str {

@@ -121,17 +121,17 @@ impl Burst {
         self.many = None;
     }
 
-    /// Looks whether nodes are many. `wanted` is all that is to be said now; `told_for` says for how long a notice has been known to be
-    /// written, `None` where it is not.
+    /// Looks whether nodes are many. `wanted` is all that is to be said now; `is_new_here`: whether another replica may have told of it;
+    /// `told_for` says for how long a notice has been known to be written, `None` where it is not.
     pub(super) fn look(
         &mut self,
         kind: &Kind,
         guard: GuardNodes<'_>,
         wanted: &[Notice],
-        now: Moment,
+        (now, is_new_here): (Moment, bool),
         told_for: impl Fn(&Notice) -> Option<Duration>,
     ) {
-        let is_first_look = !std::mem::replace(&mut self.looked, true);
+        let is_first_look = !std::mem::replace(&mut self.looked, true) && is_new_here;
         let is_new = |news: &&News| news.came >= self.covered_until && now.up.saturating_sub(news.came) < names::BURST_WINDOW;
         let new: Vec<&News> = self.news.values().filter(is_new).collect();
         let nodes: BTreeSet<&str> = new.iter().map(|news| news.node.as_str()).collect();

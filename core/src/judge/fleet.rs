@@ -366,14 +366,15 @@ impl Known {
         pods.filter(move |seen| seen.pod.node.as_deref() == Some(node) && self.is_ours(&seen.pod))
     }
 
-    /// True when every other agent of that guard on that node was heard: two are there while they are replaced. A reporter waits for them
-    /// for as long as a report is good for after its start, and no longer.
-    pub fn others_were_heard(&self, place: &Place, pod: &str, now: Duration) -> bool {
+    /// True when every other agent of that guard on that node was heard since then: two are there while they are replaced. A reporter waits
+    /// for them for as long as a report is good for, and no longer.
+    pub fn others_were_heard(&self, place: &Place, pod: &str, since: Duration, now: Duration) -> bool {
         let mut others = self.ours_on(&place.node).filter(|seen| {
             let is_agent = seen.pod.role == Role::Agent && seen.pod.guard == place.guard;
             is_agent && seen.pod.uid != pod && seen.gone.is_none()
         });
-        now >= self.rules.stale || others.all(|seen| seen.newest.is_some())
+        let was_heard = |seen: &PodSeen| seen.newest.as_ref().is_some_and(|newest| newest.received >= since);
+        now.saturating_sub(since) >= self.rules.stale || others.all(was_heard)
     }
 
     fn excuse(&self, seen: &NodeSeen, now: Moment) -> Option<Excuse> {

@@ -86,6 +86,8 @@ pub struct Tracked {
     pub closed: VecDeque<String>,
     /// Whether it heard of that end from an agent, and did not read of it in an Event.
     heard_end: bool,
+    /// Whether an agent told this process of it: else only an Event does, which somebody may have planted.
+    confirmed: bool,
     /// The openings that go on, each with the UID of its pod.
     live: BTreeMap<String, String>,
 }
@@ -199,6 +201,7 @@ impl Incidents {
             openings: event.record.openings.iter().cloned().collect(),
             closed: event.record.closed.iter().cloned().collect(),
             heard_end: false,
+            confirmed: false,
             live: BTreeMap::new(),
         };
         if event.reason.is_transient() {
@@ -209,8 +212,9 @@ impl Incidents {
     }
 
     /// Takes in an Event of another replica. Where the incident began earlier than what is open here, it is the same one and has its name;
-    /// where it is over here as well, it ended as the Event says: so that both name it alike. True when an incident is known here.
-    pub fn adopt(&mut self, event: &OwnEvent) -> bool {
+    /// where it is over here as well, it ended as the Event says: so that both name it alike. Where it was reopened there, it is here. True
+    /// when an incident is known here.
+    pub fn adopt(&mut self, event: &OwnEvent, now: Duration) -> bool {
         let Some(incident) = &event.record.incident else { return false };
         let Some(history) = self.histories.get_mut(&incident.place) else { return false };
         let mut all = history.past.iter_mut().chain(&mut history.current);
@@ -222,6 +226,11 @@ impl Incidents {
         if current.incident.is_open() && incident.is_open() && incident.started <= current.incident.started {
             current.incident.id.clone_from(&incident.id);
             current.incident.started = incident.started;
+        }
+        let is_same = current.incident.id == incident.id && incident.reopened > current.incident.reopened;
+        if is_same && !current.incident.is_open() && incident.is_open() {
+            (current.incident.end, current.ended, current.incident.reopened) = (None, None, incident.reopened);
+            (current.heard_end, current.confirmed, current.learnt) = (false, false, now);
         }
         true
     }
@@ -260,8 +269,9 @@ impl Incidents {
         others.sort();
         let too_many = (others.len() + named.len()).saturating_sub(TARGETS_MAX);
         for (_, place) in others.into_iter().take(too_many) {
-            let untold = self.histories.remove(&place).is_some_and(|history| history.has_more_to_tell());
-            self.suppress(NoticeReason::EgressBreached, u64::from(untold));
+            let was_open = self.histories.get(&place).is_some_and(is_open);
+            self.histories.remove(&place);
+            self.suppress(NoticeReason::EgressBreached, u64::from(was_open));
         }
     }
 
@@ -335,6 +345,12 @@ impl Incidents {
     /// The open incidents beside a place, whose target is left empty: of its guard and node.
     pub fn open_beside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Incident> {
         self.last_beside(place).filter(|incident| incident.is_open())
+    }
+
+    /// When this process learnt of the newest open incident beside a place, whose target is left empty, that no agent has told it of.
+    pub fn unconfirmed_since(&self, place: &Place) -> Option<Duration> {
+        let current = self.beside(place).filter_map(|(_, history)| history.current.as_ref());
+        current.filter(|current| current.incident.is_open() && !current.confirmed).map(|current| current.learnt).max()
     }
 
     /// The incidents beside a place, whose target is left empty, that were the last there and whose end proved nothing.
@@ -424,6 +440,7 @@ impl Tracked {
             openings: VecDeque::new(),
             closed: VecDeque::new(),
             heard_end: false,
+            confirmed: true,
             live: BTreeMap::new(),
         };
         tracked.join(input, opening);
@@ -432,6 +449,7 @@ impl Tracked {
 
     /// Takes in an opening. True when more is known than before.
     fn join(&mut self, input: &TargetInput<'_>, opening: &Opening) -> bool {
+        self.confirmed = true;
         let incident = &mut self.incident;
         let before = (incident.layer, incident.evidence, incident.doors.len(), incident.openings);
         incident.started = incident.started.min(opening.started);
@@ -706,11 +724,20 @@ impl IncidentHistory {
     /// Closes an incident that no agent has open any more when two rounds of another boot or pod did not reach it.
     fn close_unattended(&mut self, input: &TargetInput<'_>, changes: &mut Vec<Change>) {
         let Some(current) = self.unattended() else { return };
+        if !current.confirmed {
+            // Nothing connected later than the node's clock says.
+            current.incident.last_connected = current.incident.last_connected.min(input.heading.finished);
+        }
         if !input.is_complete || closing::starts_again(input.target.reason) {
             return;
         }
-        let connected: Vec<SocketAddr> = current.incident.doors.iter().map(|door| door.address).collect();
-        if let Some(end) = closing::end(&connected, current.incident.last_connected, &input.listed()) {
+        let listed = input.listed();
+        let mut connected: Vec<SocketAddr> = current.incident.doors.iter().map(|door| door.address).collect();
+        if !current.confirmed && input.now.saturating_sub(current.learnt) >= names::SETTLED {
+            // An Event may name any address: what no agent there tries holds nothing open for ever.
+            connected.retain(|address| listed.iter().any(|listed| listed.address == *address));
+        }
+        if let Some(end) = closing::end(&connected, current.incident.last_connected, &listed) {
             current.close(end, input.assessment.ending(None), input.now);
             changes.push(current.change(Happening::Closed));
         }

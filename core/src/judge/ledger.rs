@@ -32,6 +32,8 @@ use std::time::Duration;
 const NAMES_MAX: usize = 100_000;
 /// For how long a name is remembered that nobody wants: twice as long as an API server keeps an Event by default.
 const KEPT: Duration = Duration::from_secs(2 * 60 * 60);
+/// For how long what comes to light may be from before this replica wrote: until it calls nodes uncovered, and a minute more.
+const TAKING_OVER: Duration = Duration::from_secs(names::GRACE_AT_START.as_secs() + names::BURST_WINDOW.as_secs());
 /// The longest that writing one Event takes: two calls to the API server, and some.
 const WRITING_MAX: Duration = Duration::from_secs(3 * names::API_TIMEOUT.as_secs());
 /// How many new Events of one node in ten minutes are so many that all others come first.
@@ -50,6 +52,8 @@ pub struct Ledger {
     waiting: usize,
     /// When it was asked last what to write.
     looked: Duration,
+    /// Since when it has been asked again and again.
+    asked_since: Option<Duration>,
 }
 
 /// What to do next.
@@ -131,7 +135,7 @@ impl Ledger {
 
     /// An Event is being written: it is not asked for again before it is known how that went.
     pub fn being_written(&mut self, notice: &Notice, now: Duration) {
-        self.entry(notice, now).again = now + WRITING_MAX;
+        self.entry(notice, now).being_written(now, now + WRITING_MAX);
     }
 
     /// An Event was written.
@@ -221,13 +225,13 @@ impl Ledger {
     }
 
     /// What to do next of all that is wanted; `None`: nothing, or nothing yet. Takes from the rate. `nodes_of` counts the nodes of a guard
-    /// on which an agent can be.
+    /// on which an agent can be; `retries`: whether what was refused before may be tried again.
     pub fn next(
         &mut self,
         wanted: &[Notice],
         known: &Known,
         nodes_of: impl Fn(&GuardName) -> usize,
-        moment: Moment,
+        (moment, retries): (Moment, bool),
     ) -> Option<Act> {
         let now = moment.up;
         let since_last_look = now.saturating_sub(std::mem::replace(&mut self.looked, now));
@@ -248,7 +252,10 @@ impl Ledger {
         if let Some(many) = self.many(now) {
             return Some(Act::Post(many));
         }
-        let ready = |act: &&Act| act.notice().not_before <= now && !self.is_held_back(act);
+        let ready = |act: &&Act| {
+            let may = retries || !self.was_refused(act.notice());
+            may && act.notice().not_before <= now && !self.is_held_back(act, now)
+        };
         let next = todo.iter().filter(ready).min_by_key(|act| self.order(act))?;
         self.tokens.take().then(|| next.clone())
     }
@@ -295,12 +302,16 @@ impl Ledger {
         }
     }
 
+    fn was_refused(&self, notice: &Notice) -> bool {
+        self.entry_of(notice, &notice.name).is_some_and(|entry| entry.refusals > 0)
+    }
+
     /// New Events first, and of those that of the node which had the fewest; then those that were refused before, what goes on, and last
     /// whatever is new of a node that had very many, so that no node keeps the Events of others from being renewed.
     fn order(&self, act: &Act) -> (u8, u32, bool) {
         let notice = act.notice();
         let lately = self.lately.get(notice.regarding.uid()).map_or(0, |(count, _)| *count);
-        let refused = self.entry_of(notice, &notice.name).is_some_and(|entry| entry.refusals > 0);
+        let refused = self.was_refused(notice);
         let class = match (act, refused) {
             (Act::Post(_), _) if lately >= NODE_EVENTS => 3,
             (Act::Post(_), false) => 0,
@@ -321,6 +332,9 @@ impl Ledger {
         (moment, since_last_look): (Moment, Duration),
     ) {
         let now = moment.up;
+        self.asked_since.take_if(|_| since_last_look >= names::BURST_WINDOW);
+        // What was so before may be told by another replica; what comes later is not.
+        let is_new_here = now.saturating_sub(*self.asked_since.get_or_insert(now)) < TAKING_OVER;
         let mut bursts = std::mem::take(&mut self.bursts);
         bursts.values_mut().for_each(|burst| burst.passed(since_last_look, now));
         for act in todo.iter().filter(|act| self.is_news(act)) {
@@ -334,7 +348,7 @@ impl Ledger {
             }
             if let Some(daemon_set) = known.daemon_sets_of(&kind.0, Role::Agent).next() {
                 let guard = GuardNodes { daemon_set, count: nodes_of(&kind.0), rules: &known.rules };
-                burst.look(kind, guard, wanted, moment, |notice| self.told_for(notice, now));
+                burst.look(kind, guard, wanted, (moment, is_new_here), |notice| self.told_for(notice, now));
             }
         }
         self.bursts = bursts;
@@ -373,13 +387,13 @@ impl Ledger {
     }
 
     /// The Event about many nodes comes before those about each; and while further nodes come, nobody knows whether they will be many.
-    fn is_held_back(&self, act: &Act) -> bool {
+    fn is_held_back(&self, act: &Act, now: Duration) -> bool {
         let notice = act.notice();
         let burst = self.bursts.get(&(notice.guard.clone(), notice.reason)).filter(|_| self.is_news(act));
         let Some(burst) = burst else { return false };
         let Some((_, many)) = burst.many() else { return burst.is_gathering() };
         let entry = self.named(many).and_then(|name| self.entry_of(many, &name).cloned());
-        !self.is_done(many) && !entry.is_some_and(|entry| entry.is_given_up_for_now())
+        !self.is_done(many) && !entry.is_some_and(|entry| entry.is_given_up_for_now(now))
     }
 }
 

@@ -228,15 +228,13 @@ pub(super) fn of_incident(tracked: &Tracked, transient: bool, pod: Option<PodRef
     notices
 }
 
-/// The notices that may tell of an incident's end.
+/// The notices that may tell of an incident's last end.
 pub(super) fn ends_of(incident: &Incident) -> impl Iterator<Item = Notice> {
     let place = &incident.place;
-    let ids = [incident.id.clone(), last_end(incident)].into_iter().take(if incident.reopened == 0 { 1 } else { 2 });
-    ids.flat_map(move |id| {
-        [NoticeReason::EgressBlocked, NoticeReason::EgressNotReachable].map(|reason| {
-            let node = Regarding::Node { name: place.node.clone(), uid: place.node_uid.clone() };
-            notice(reason, &place.guard, node, &place.target, &id, Saying::Incident(Box::new(incident.clone())))
-        })
+    let id = if incident.reopened == 0 { incident.id.clone() } else { last_end(incident) };
+    [NoticeReason::EgressBlocked, NoticeReason::EgressNotReachable].into_iter().map(move |reason| {
+        let node = Regarding::Node { name: place.node.clone(), uid: place.node_uid.clone() };
+        notice(reason, &place.guard, node, &place.target, &id, Saying::Incident(Box::new(incident.clone())))
     })
 }
 

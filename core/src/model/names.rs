@@ -306,6 +306,8 @@ pub const MANY_PERCENT: usize = 10;
 pub const EVENT_BURST: u32 = 20;
 /// … and how many a second after that.
 pub const EVENTS_PER_SECOND: f64 = 1.0;
+/// An Event whose writing takes longer than that keeps no other waiting.
+pub const SLOW_WRITE: Duration = Duration::from_secs(1);
 /// How often an Event of something that lasts is renewed. An update also renews its time to live.
 pub const EVENT_RENEWAL: Duration = Duration::from_secs(5 * 60);
 /// Transient openings of one target on one node are worth one Event in this time.

@@ -561,7 +561,7 @@ fn a_held_proof_is_shown_with_its_age_as_long_as_it_is_blocked_by_it() {
 fn a_reporter_that_starts_waits_for_every_agent_of_a_node_for_a_while() {
     let mut known = known_with(&[("a1", "n1"), ("a2", "n1"), ("a3", "n2"), ("witness", "n1")]);
     let place = place_of(&known, &pod("a1", "n1")).unwrap();
-    let is_complete = |known: &Known, now: u64| known.others_were_heard(&place, "uid-of-a1", up(now));
+    let is_complete = |known: &Known, now: u64| known.others_were_heard(&place, "uid-of-a1", up(0), up(now));
     assert!(!is_complete(&known, 10), "the second agent of this node is yet to be heard");
     known.said("uid-of-a1", heard(vec![blocked()]), up(11));
     assert!(!is_complete(&known, 11), "whatever the first says");
@@ -574,4 +574,7 @@ fn a_reporter_that_starts_waits_for_every_agent_of_a_node_for_a_while() {
     assert!(is_complete(&of_another, 12), "an agent of another guard says nothing of this one");
     known.said("uid-of-a2", heard(vec![blocked()]), up(12));
     assert!(is_complete(&known, 12));
+    // What it learns of later is waited for anew: what an agent said before says nothing of that.
+    let since = |since: u64, now: u64| known.others_were_heard(&place, "uid-of-a1", up(since), up(now));
+    assert!(since(12, 1012) && !since(1000, 1012) && since(1000, 1090));
 }

@@ -184,6 +184,11 @@ impl Told {
         }));
     }
 
+    /// Takes in another replica's Event of that incident, 200 seconds after this process began.
+    fn adopt(&mut self, incident: Incident) -> bool {
+        self.incidents.adopt(&event(incident), Duration::from_secs(200))
+    }
+
     /// What came of it, since it was asked last.
     #[track_caller]
     fn came(&mut self, expected: &[&str]) -> &mut Self {
@@ -304,6 +309,7 @@ impl Tracked {
             openings: VecDeque::new(),
             closed: VecDeque::new(),
             heard_end: false,
+            confirmed: false,
             live: BTreeMap::new(),
         }
     }
@@ -526,10 +532,10 @@ fn a_reopened_incident_waits_for_its_last_end_to_be_told_though_another_began() 
 fn replicas_that_heard_of_it_at_different_times_come_to_the_same_name() {
     let mut told = Told::new(0);
     told.hear(says("b", 140, BREACHED).open(opening("b.1", 140, 141))).came(&["opened b.1 140"]);
-    assert!(told.incidents.adopt(&event(rebuilt(None))));
+    assert!(told.adopt(rebuilt(None)));
     let incident = told.incidents.open_at(&place()).unwrap();
     assert_eq!((incident.id.as_str(), incident.started), ("a.1", at(99)));
-    assert!(told.incidents.adopt(&event(Incident { id: "c.1".into(), started: at(150), ..rebuilt(None) })));
+    assert!(told.adopt(Incident { id: "c.1".into(), started: at(150), ..rebuilt(None) }));
     assert_eq!(told.incidents.open_at(&place()).unwrap().id, "a.1", "one that began later has no say");
 }
 
@@ -740,13 +746,13 @@ fn replicas_that_judged_an_end_differently_agree_on_the_event() {
     );
     told.came(&["opened a.1 99", "closed a.1 99-115 not_reachable"]);
     let end = End { at: at(115), how: Ending::Blocked, attribution: Some(Attribution::Witnessed) };
-    assert!(told.incidents.adopt(&event(Incident { end: Some(end), ..rebuilt(None) })));
+    assert!(told.adopt(Incident { end: Some(end), ..rebuilt(None) }));
     let (tracked, _) = told.incidents.all().next().unwrap();
     assert_eq!(tracked.incident.end, Some(end));
     // An Event of before it was reopened says nothing of its last end.
-    assert!(told.incidents.adopt(&event(Incident { end: None, ..rebuilt(None) })));
+    assert!(told.adopt(Incident { end: None, ..rebuilt(None) }));
     let other = End { how: Ending::NotReachable, attribution: None, ..end };
-    told.incidents.adopt(&event(Incident { end: Some(other), reopened: 1, ..rebuilt(None) }));
+    told.adopt(Incident { end: Some(other), reopened: 1, ..rebuilt(None) });
     let (tracked, _) = told.incidents.all().next().unwrap();
     assert_eq!(tracked.incident.end, Some(end));
 }
@@ -756,7 +762,7 @@ fn an_event_of_another_incident_says_nothing_of_one_that_is_over() {
     let mut told = Told::new(0);
     told.hear(says("a", 130, BLOCKED).recent(vec![closed("a.1", 99, 115)]));
     let end = Some(End { at: at(500), how: Ending::NotReachable, attribution: None });
-    assert!(told.incidents.adopt(&event(Incident { id: "b.1".into(), end, ..rebuilt(None) })));
+    assert!(told.adopt(Incident { id: "b.1".into(), end, ..rebuilt(None) }));
     let (tracked, _) = told.incidents.all().next().unwrap();
     assert_eq!(tracked.incident.end.unwrap().how, Ending::Blocked);
 }
@@ -895,4 +901,46 @@ fn heard_target(name: &str) -> HeardTarget {
         proof: None,
         held_proof: None,
     }
+}
+
+#[test]
+fn an_incident_that_only_an_event_tells_of_is_ended_by_the_rounds_of_that_node() {
+    let door = |address: &str| Door { address: address.parse().unwrap(), source: None };
+    let planted = |last: i64, doors: Vec<Door>| Incident { last_connected: at(last), doors, ..rebuilt(None) };
+    let far_future = 3_000_000_000;
+    let in_rounds = |incident: Incident| {
+        let mut told = Told::new(100);
+        told.incidents.rebuild(&event(incident), Duration::ZERO);
+        told
+    };
+    // Its newest connection is in the future: no later than the first report that is heard.
+    let mut told = in_rounds(planted(far_future, vec![door(IMDS)]));
+    told.hear(says("a", 110, BLOCKED).rounds(&[95, 110])).hear(says("a", 125, BLOCKED).rounds(&[95, 110, 125])).came(&[]);
+    told.hear(says("a", 140, BLOCKED).rounds(&[95, 110, 125, 140])).came(&["closed a.1 99-125 blocked"]);
+    // It names an address that nobody tries, of a family that nobody has: five minutes later that holds nothing open.
+    let mut told = in_rounds(planted(101, vec![door("[fd00::1]:80")]));
+    told.hear(says("a", 390, BLOCKED).rounds(&[375, 390])).came(&[]);
+    told.hear(says("a", 405, BLOCKED).rounds(&[375, 390, 405])).came(&["closed a.1 99-375 blocked"]);
+    // What an agent has told of is held open by what it named.
+    let mut told = in_rounds(planted(101, vec![door("[fd00::1]:80")]));
+    told.hear(says("a", 110, BREACHED).open(opening("a.1", 99, 110)));
+    told.changes.clear();
+    told.hear(says("b", 405, BLOCKED).rounds(&[375, 390, 405])).came(&[]);
+}
+
+#[test]
+fn one_that_another_replica_reopened_goes_on_here() {
+    let mut told = Told::new(0);
+    told.hear(says("a", 100, BREACHED).open(opening("a.1", 99, 101)));
+    told.hear(says("a", 130, BLOCKED).recent(vec![closed("a.1", 99, 115)]));
+    told.changes.clear();
+    let beside = Place { target: String::new(), ..place() };
+    assert_eq!(told.incidents.unconfirmed_since(&beside), None);
+    // An older word of it changes nothing; that it was reopened does.
+    assert!(told.adopt(rebuilt(None)) && told.incidents.open_at(&place()).is_none());
+    assert!(told.adopt(Incident { reopened: 1, ..rebuilt(None) }));
+    assert_eq!(told.incidents.open_at(&place()).map(|incident| incident.reopened), Some(1));
+    assert_eq!(told.incidents.unconfirmed_since(&beside), Some(Duration::from_secs(200)), "no agent has told of it here");
+    told.hear(says("a", 215, BREACHED).open(opening("a.2", 140, 215)));
+    assert_eq!(told.incidents.unconfirmed_since(&beside), None);
 }

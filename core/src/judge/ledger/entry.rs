@@ -1,4 +1,5 @@
 //! What is known of the names of Events: of each name in each namespace one state.
+use crate::model::names;
 use crate::model::notice::EventSubject;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) struct Entry {
     refused_itself: bool,
     /// When it may be written again.
     pub(super) again: Duration,
+    /// Since when it is being written.
+    writing: Option<Duration>,
     /// When it was wanted, seen or written last.
     pub(super) used: Duration,
 }
@@ -73,7 +76,15 @@ pub(super) struct Posted {
 
 impl Entry {
     pub(super) fn new(now: Duration) -> Self {
-        Entry { state: State::Unwritten, subject: None, refusals: 0, refused_itself: false, again: Duration::ZERO, used: now }
+        Entry {
+            state: State::Unwritten,
+            subject: None,
+            refusals: 0,
+            refused_itself: false,
+            again: Duration::ZERO,
+            writing: None,
+            used: now,
+        }
     }
 
     /// True when an Event of that subject was written under this name. One that was planted and is gone says nothing.
@@ -90,22 +101,29 @@ impl Entry {
         }
     }
 
-    /// True when nothing else waits for it to be written: it is refused, or has failed some times.
-    pub(super) fn is_given_up_for_now(&self) -> bool {
-        self.refusals > 0 && self.refused_itself || self.refusals >= FAILURES_WAITED_FOR
+    /// True when nothing else waits for it to be written: it is refused, has failed some times, or takes long.
+    pub(super) fn is_given_up_for_now(&self, now: Duration) -> bool {
+        let takes_long = self.writing.is_some_and(|since| now.saturating_sub(since) >= names::SLOW_WRITE);
+        takes_long || self.refusals > 0 && self.refused_itself || self.refusals >= FAILURES_WAITED_FOR
+    }
+
+    /// It is being written, and not asked for again before `until` unless it is known how that went.
+    pub(super) fn being_written(&mut self, now: Duration, until: Duration) {
+        (self.writing, self.again) = (Some(now), until);
     }
 
     /// Its Event is not in the API any more.
     pub(super) fn expire(&mut self) {
         if matches!(self.state, State::Posted(_)) {
-            (self.state, self.again) = (State::Expired, Duration::ZERO);
+            (self.state, self.again, self.writing) = (State::Expired, Duration::ZERO, None);
         }
     }
 
     /// It was written.
     pub(super) fn written(&mut self, posted: Posted) {
         self.state = State::Posted(posted);
-        (self.refusals, self.refused_itself, self.again) = (0, false, Duration::ZERO);
+        (self.refusals, self.refused_itself) = (0, false);
+        (self.again, self.writing) = (Duration::ZERO, None);
     }
 
     /// It was not written: it rests.
@@ -116,7 +134,7 @@ impl Entry {
             Refusal::ForNow(asked) => doubled(FAILED_REST, FAILED_MAX).max(asked.min(ASKED_MAX)),
         };
         (self.refusals, self.again) = (self.refusals.saturating_add(1), now + rest);
-        self.refused_itself = refusal == Refusal::ThisOne;
+        (self.refused_itself, self.writing) = (refusal == Refusal::ThisOne, None);
     }
 }
 

@@ -139,7 +139,7 @@ impl Reporter {
     fn next_of(&mut self, wanted: &[Notice]) -> Option<Act> {
         let (all, fleet) = (self.known.node_names().count(), &self.fleet);
         let nodes_of = |guard: &GuardName| if fleet.rows.is_empty() { all } else { judged_nodes(fleet, guard) };
-        self.ledger.next(wanted, &self.known, nodes_of, at(self.now))
+        self.ledger.next(wanted, &self.known, nodes_of, (at(self.now), true))
     }
 
     /// The first that is to be written of these.
@@ -1228,4 +1228,76 @@ fn what_another_replica_renewed_is_not_due_and_what_only_was_seen_again_is() {
         reporter.run_until(510.0);
         assert_eq!(reporter.written(), if renewed { vec!["EgressBreached imds x3"] } else { vec![] });
     }
+}
+
+#[test]
+fn an_incident_whose_end_was_told_is_known_to_be_over() {
+    let mut reporter = Reporter::of(3);
+    hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
+    reporter.run_until(2.0);
+    let open = reporter.incidents.all().next().unwrap().0.incident.clone();
+    assert!(!reporter.ledger.tells_the_end_of(&open));
+    hear(&mut reporter.incidents, 1, None, vec![ended(1)], s(2.0));
+    reporter.run_until(4.0);
+    assert!(reporter.ledger.tells_the_end_of(&open), "there is an EgressBlocked");
+    let reopened = Incident { reopened: 1, ..open.clone() };
+    let other = Incident { id: "another".into(), ..open };
+    assert!(!reporter.ledger.tells_the_end_of(&other));
+    // That it ended once says nothing of what came after it was reopened.
+    assert!(!reporter.ledger.tells_the_end_of(&reopened));
+}
+
+#[test]
+fn a_later_outage_is_told_though_telling_of_the_first_took_as_long() {
+    let mut reporter = Reporter::of(200);
+    reporter.known.rules.events_per_second = 0.5;
+    let gone = |from: usize| {
+        let coverage = |nth| if (from..from + 30).contains(&nth) { Coverage::Uncovered(Gap::NoPod) } else { Coverage::Covered };
+        (0..200).map(|nth| row(&format!("n{nth:03}"), coverage(nth), None)).collect::<Vec<_>>()
+    };
+    for from in [0, 30, 60] {
+        reporter.fleet.rows = gone(from);
+        reporter.run_until(reporter.now + 300.0);
+        assert_eq!(many_and_single(&mut reporter), (1, 30), "the outage that begins with node {from}");
+    }
+}
+
+#[test]
+fn an_event_about_many_that_takes_long_to_be_written_holds_up_none_about_each() {
+    let mut reporter = Reporter::of(200);
+    (0..200).for_each(|node| hear(&mut reporter.incidents, node, Some(opening(node)), vec![], s(0.0)));
+    let (mut began, mut first_single) = (None, None);
+    while reporter.now < 5.0 {
+        let look = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(reporter.now));
+        while let Some(act) = reporter.next_of(&look) {
+            reporter.ledger.being_written(act.notice(), s(reporter.now));
+            if matches!(act.notice().saying, Saying::Many { .. }) {
+                began.get_or_insert(reporter.now);
+            } else {
+                reporter.ledger.written(&act, s(reporter.now));
+                first_single.get_or_insert(reporter.now);
+            }
+        }
+        reporter.now += 0.05;
+    }
+    let waited = first_single.unwrap() - began.unwrap();
+    assert!((0.95..1.15).contains(&waited), "{waited}");
+}
+
+#[test]
+fn what_was_refused_is_tried_again_only_where_there_is_room_for_that() {
+    let mut reporter = Reporter::of(3);
+    hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
+    let look = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0));
+    reporter.ledger.refused(&look[0], Refusal::ThisOne, s(0.0));
+    reporter.now = 11.0;
+    let next = |reporter: &mut Reporter, retries| {
+        let all = reporter.known.node_names().count();
+        reporter.ledger.next(&look, &reporter.known, |_| all, (at(reporter.now), retries))
+    };
+    for _ in 0..20 {
+        reporter.now += 0.05;
+        assert_eq!(next(&mut reporter, false), None);
+    }
+    assert!(next(&mut reporter, true).is_some());
 }
