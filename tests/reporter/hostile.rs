@@ -106,3 +106,28 @@ fn a_page_of_a_hostile_node_costs_little_memory_however_slowly_it_is_read() {
     assert!(anon < 60.0 && peak < 100.0, "{anon} {peak}");
     drop(slow);
 }
+
+/// The reporter writes both streams to a pipe that is full and that nobody reads: it looks after its fleet all the same, and ends when asked.
+#[test]
+fn a_reporter_whose_output_nobody_reads_goes_on_and_ends() {
+    let cluster = Cluster::new();
+    let node = cluster.node(1);
+    let _agent = node.agent();
+    let path = cluster.folder.join("full");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut pipe = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let size = nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    pipe.write_all(&vec![b'\n'; size.try_into().unwrap()]).unwrap();
+    let script = format!("exec \"$0\" \"$@\" >{0} 2>{0}", path.display());
+    let mut reporter = cluster.reporter_under(&["sh", "-c", &script]);
+    cluster.until_ready();
+    cluster.until_row("node-1", SOON, &["covered", "imds blocked"]);
+    node.unguard();
+    cluster.until_told(SOON, &["EgressBreached node-1 imds"]);
+    let lost = |stream| cluster.metrics().value("guardprobe_reporter_lines_lost_total", &[("stream", stream)]);
+    assert_eq!([lost("stdout"), lost("stderr")], [0.0, 0.0], "a few lines are kept");
+    reporter.signal(nix::sys::signal::Signal::SIGTERM);
+    let asked = Instant::now();
+    assert_eq!(reporter.status(), 0);
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+}

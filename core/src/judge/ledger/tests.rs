@@ -1236,10 +1236,12 @@ fn an_incident_whose_end_was_told_is_known_to_be_over() {
     hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
     reporter.run_until(2.0);
     let open = reporter.incidents.all().next().unwrap().0.incident.clone();
-    assert!(!reporter.ledger.tells_the_end_of(&open));
+    let told = |reporter: &Reporter| reporter.ledger.is_told(reporter.incidents.all().next().unwrap().0, false, s(reporter.now));
+    assert!(told(&reporter) && !reporter.ledger.tells_the_end_of(&open));
     hear(&mut reporter.incidents, 1, None, vec![ended(1)], s(2.0));
+    assert!(!told(&reporter), "its end is yet to be written");
     reporter.run_until(4.0);
-    assert!(reporter.ledger.tells_the_end_of(&open), "there is an EgressBlocked");
+    assert!(told(&reporter) && reporter.ledger.tells_the_end_of(&open), "there is an EgressBlocked");
     let reopened = Incident { reopened: 1, ..open.clone() };
     let other = Incident { id: "another".into(), ..open };
     assert!(!reporter.ledger.tells_the_end_of(&other));
