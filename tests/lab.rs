@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn lab(args: &[&str]) -> Command {
@@ -52,15 +52,15 @@ fn expect_nothing_left(binary: &Path) {
     }
 }
 
-/// Starts the catalogue, and waits until its first row: worlds stand then.
-fn midway(binary: &Path) -> Child {
+/// Starts the catalogue, and waits until its first row: worlds stand then. Whoever has the reader of its rows keeps it going.
+fn midway(binary: &Path) -> (Child, BufReader<ChildStdout>) {
     let mut child =
         Command::new(binary).args(["lab", "--scenario", "all"]).stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let (mut line, mut rows) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
+    rows.read_line(&mut line).unwrap();
     assert!(line.contains("guard-holds"), "{line}");
     assert!(!lab_processes(binary.to_str().unwrap()).is_empty());
-    child
+    (child, rows)
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn every_situation_of_the_catalogue_is_judged_as_expected() {
 #[test]
 fn killed_midway_it_leaves_nothing_behind() {
     let binary = copy("killed");
-    let mut child = midway(&binary);
+    let (mut child, _rows) = midway(&binary);
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     expect_nothing_left(&binary);
@@ -224,7 +224,7 @@ fn killed_midway_it_leaves_nothing_behind() {
 #[test]
 fn terminated_midway_it_leaves_nothing_behind() {
     let binary = copy("terminated");
-    let mut child = midway(&binary);
+    let (mut child, _rows) = midway(&binary);
     let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     assert_eq!(child.wait().unwrap().signal(), Some(15));
