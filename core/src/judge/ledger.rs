@@ -389,6 +389,13 @@ impl Ledger {
     /// The Event about many nodes comes before those about each; and while further nodes come, nobody knows whether they will be many.
     fn is_held_back(&self, act: &Act, now: Duration) -> bool {
         let notice = act.notice();
+        // The end of a breach is told after its beginning.
+        if let Some(beginning) = notice::beginning_of(notice) {
+            let entry = self.named(&beginning).and_then(|name| self.entry_of(&beginning, &name));
+            if entry.is_some_and(Entry::is_under_way) {
+                return true;
+            }
+        }
         let burst = self.bursts.get(&(notice.guard.clone(), notice.reason)).filter(|_| self.is_news(act));
         let Some(burst) = burst else { return false };
         let Some((_, many)) = burst.many() else { return burst.is_gathering() };

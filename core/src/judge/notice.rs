@@ -228,6 +228,13 @@ pub(super) fn of_incident(tracked: &Tracked, transient: bool, pod: Option<PodRef
     notices
 }
 
+/// The notice of the beginning of an incident whose end a notice tells of.
+pub(super) fn beginning_of(end: &Notice) -> Option<Notice> {
+    let incident = end.incident().filter(|_| is_end(end.reason))?;
+    let saying = Saying::Incident(Box::new(incident.clone()));
+    Some(notice(NoticeReason::EgressBreached, &end.guard, end.regarding.clone(), &end.target, &incident.id, saying))
+}
+
 /// The notices that may tell of an incident's last end.
 pub(super) fn ends_of(incident: &Incident) -> impl Iterator<Item = Notice> {
     let place = &incident.place;

@@ -17,6 +17,9 @@ const ASKED_MAX: Duration = Duration::from_secs(60);
 /// How often an Event about many nodes may fail before those about each no longer wait for it.
 const FAILURES_WAITED_FOR: u32 = 3;
 
+/// How often the Event of a breach may fail before that of its end no longer waits for it: some minutes.
+const FAILURES_FOLLOWED: u32 = 12;
+
 /// Why an Event was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -105,6 +108,13 @@ impl Entry {
     pub(super) fn is_given_up_for_now(&self, now: Duration) -> bool {
         let takes_long = self.writing.is_some_and(|since| now.saturating_sub(since) >= names::SLOW_WRITE);
         takes_long || self.refusals > 0 && self.refused_itself || self.refusals >= FAILURES_WAITED_FOR
+    }
+
+    /// True while it is likely to be written soon: it is being written, or could not be so far, and not for a reason of its own.
+    pub(super) fn is_under_way(&self) -> bool {
+        let failed = !self.refused_itself && (1..FAILURES_FOLLOWED).contains(&self.refusals);
+        let may_be = matches!(self.state, State::Unwritten | State::Expired);
+        may_be && (failed || self.writing.is_some() && self.refusals < FAILURES_FOLLOWED)
     }
 
     /// It is being written, and not asked for again before `until` unless it is known how that went.

@@ -1303,3 +1303,40 @@ fn what_was_refused_is_tried_again_only_where_there_is_room_for_that() {
     }
     assert!(next(&mut reporter, true).is_some());
 }
+
+#[test]
+fn the_end_of_a_breach_is_told_after_its_beginning_though_that_failed_at_first() {
+    for (refusal, waits) in [(Refusal::ForNow(Duration::ZERO), true), (Refusal::ThisOne, false)] {
+        let mut reporter = Reporter::of(3);
+        hear(&mut reporter.incidents, 1, Some(opening(1)), vec![], s(0.0));
+        let look = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0));
+        let first = reporter.first_of(&look);
+        reporter.ledger.being_written(first.notice(), s(reporter.now));
+        hear(&mut reporter.incidents, 1, None, vec![ended(1)], s(reporter.now));
+        let look = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(reporter.now));
+        reporter.now += 2.0;
+        assert_eq!(reporter.next_of(&look), None, "its beginning is being written");
+        (0..3).for_each(|_| reporter.ledger.refused(first.notice(), refusal, s(reporter.now)));
+        reporter.run_until(reporter.now + 60.0);
+        let told =
+            if waits { ["EgressBreached imds", "EgressBlocked imds"] } else { ["EgressBlocked imds", "EgressBreached imds"] };
+        assert_eq!(reporter.written(), told, "{refusal:?}");
+    }
+    // For some minutes, and no longer.
+    let mut reporter = Reporter::of(3);
+    hear(&mut reporter.incidents, 1, None, vec![ended(1)], s(0.0));
+    let look = wanted(&reporter.fleet, &reporter.incidents, &reporter.lasting, &reporter.known.rules, s(0.0));
+    let beginning = look.iter().find(|notice| notice.reason == NoticeReason::EgressBreached).unwrap();
+    (0..11).for_each(|_| reporter.ledger.refused(beginning, Refusal::ForNow(Duration::ZERO), s(0.0)));
+    for failures in [11, 12] {
+        reporter.now = 1.0;
+        let ready: Vec<Act> = (0..20)
+            .filter_map(|_| {
+                reporter.now += 0.05;
+                reporter.next_of(&look)
+            })
+            .collect();
+        assert_eq!(ready.is_empty(), failures == 11, "{failures}: {ready:?}");
+        reporter.ledger.refused(beginning, Refusal::ForNow(Duration::ZERO), s(0.0));
+    }
+}
