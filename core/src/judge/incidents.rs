@@ -262,6 +262,9 @@ impl Incidents {
     /// Lets go of targets that the report does not name, those with nothing open first, where with those that it names there would be too
     /// many: whatever was said before, by Events or by other agents, a report is heard.
     fn make_room(&mut self, input: &ReportInput<'_>) {
+        if self.beside(input.place).count() + input.heard.targets.len() <= TARGETS_MAX {
+            return;
+        }
         let named: BTreeSet<&str> = input.heard.targets.iter().map(|target| target.name.as_str()).collect();
         let is_open = |history: &IncidentHistory| history.current.as_ref().is_some_and(|current| current.incident.is_open());
         let others = self.beside(input.place).filter(|(place, _)| !named.contains(place.target.as_str()));

@@ -399,7 +399,7 @@ impl Ledger {
         let burst = self.bursts.get(&(notice.guard.clone(), notice.reason)).filter(|_| self.is_news(act));
         let Some(burst) = burst else { return false };
         let Some((_, many)) = burst.many() else { return burst.is_gathering() };
-        let entry = self.named(many).and_then(|name| self.entry_of(many, &name).cloned());
+        let entry = self.named(many).and_then(|name| self.entry_of(many, &name));
         !self.is_done(many) && !entry.is_some_and(|entry| entry.is_given_up_for_now(now))
     }
 }

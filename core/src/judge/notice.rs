@@ -6,7 +6,7 @@ use super::incidents::{Incidents, Tracked};
 use crate::model::cluster::GuardName;
 use crate::model::finding::{Reason, Verdict};
 use crate::model::fleet::{Coverage, Fleet, Gap, PodRef, Row, Rules};
-use crate::model::incident::{Change, Changed, Ending, Happening, Incident};
+use crate::model::incident::{Change, Changed, Ending, Happening, Incident, Place};
 use crate::model::moment::Moment;
 use crate::model::names;
 use crate::model::notice::{Notice, NoticeReason, OwnEvent, Regarding, Saying};
@@ -72,12 +72,16 @@ pub fn is_named_for_its_incident(event: &OwnEvent) -> bool {
     if place.guard != event.record.guard || place.target != event.record.target || place.node_uid != event.regarding {
         return false;
     }
-    let node = Regarding::Node { name: place.node.clone(), uid: place.node_uid.clone() };
+    let node = node_of(place);
     let named = |id: &str| {
         let name = event_name(event.reason, &place.guard, &node, &place.target, id);
         name == event.name || (1..=OTHER_NAMES).any(|turn| other_name(&name, turn) == event.name)
     };
     named(&incident.id) || is_end(event.reason) && named(&last_end(incident))
+}
+
+fn node_of(place: &Place) -> Regarding {
+    Regarding::Node { name: place.node.clone(), uid: place.node_uid.clone() }
 }
 
 fn is_end(reason: NoticeReason) -> bool {
@@ -196,7 +200,7 @@ pub(super) fn of_incident(tracked: &Tracked, transient: bool, pod: Option<PodRef
     let incident = &tracked.incident;
     let place = &incident.place;
     let notice = |reason: NoticeReason, id: &str| {
-        let regarding = Regarding::Node { name: place.node.clone(), uid: place.node_uid.clone() };
+        let regarding = node_of(place);
         let saying = Saying::Incident(Box::new(incident.clone()));
         Notice {
             related: pod.clone(),
@@ -240,7 +244,7 @@ pub(super) fn ends_of(incident: &Incident) -> impl Iterator<Item = Notice> {
     let place = &incident.place;
     let id = if incident.reopened == 0 { incident.id.clone() } else { last_end(incident) };
     [NoticeReason::EgressBlocked, NoticeReason::EgressNotReachable].into_iter().map(move |reason| {
-        let node = Regarding::Node { name: place.node.clone(), uid: place.node_uid.clone() };
+        let node = node_of(place);
         notice(reason, &place.guard, node, &place.target, &id, Saying::Incident(Box::new(incident.clone())))
     })
 }

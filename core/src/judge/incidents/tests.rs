@@ -546,19 +546,10 @@ fn an_agent_that_invents_targets_fills_nothing_but_its_own_few_places() {
         let says = says("a", 100 + turn, BLOCKED);
         let heading = heading(says.boot, says.started);
         let target = |nth: i64| HeardTarget {
-            name: format!("t{turn}-{nth}"),
-            kind: Kind::Imds,
             verdict: Verdict::Breached,
             reason: Reason::Evidence(Evidence::Connected),
-            since: at(0),
             opening: Some(opening(&format!("a.{turn}.{nth}"), turn, turn)),
-            recent: vec![],
-            startup_exposure: Duration::ZERO,
-            addresses_given: false,
-            addresses: vec![],
-            skipped: vec![],
-            proof: None,
-            held_proof: None,
+            ..heard_target(&format!("t{turn}-{nth}"))
         };
         let heard = Heard { heading, targets: (0..32).map(target).collect() };
         let place = Place { target: String::new(), ..place() };

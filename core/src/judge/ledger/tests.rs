@@ -393,15 +393,20 @@ fn many_and_single(reporter: &mut Reporter) -> (usize, usize) {
 
 #[test]
 fn a_second_outage_of_many_nodes_within_the_hour_is_told_like_the_first() {
-    let mut reporter = Reporter::of(200);
-    let gone = |from: usize| {
-        let coverage = |nth| if (from..from + 30).contains(&nth) { Coverage::Uncovered(Gap::NoPod) } else { Coverage::Covered };
-        (0..200).map(|nth| row(&format!("n{nth:03}"), coverage(nth), None)).collect::<Vec<_>>()
-    };
-    for from in [0, 30, 60] {
-        reporter.fleet.rows = gone(from);
-        reporter.run_until(reporter.now + 300.0);
-        assert_eq!(many_and_single(&mut reporter), (1, 30), "the outage that begins with node {from}");
+    // Also where telling of the first takes as long as until the next.
+    for events_per_second in [names::EVENTS_PER_SECOND, 0.5] {
+        let mut reporter = Reporter::of(200);
+        reporter.known.rules.events_per_second = events_per_second;
+        let gone = |from: usize| {
+            let coverage =
+                |nth| if (from..from + 30).contains(&nth) { Coverage::Uncovered(Gap::NoPod) } else { Coverage::Covered };
+            (0..200).map(|nth| row(&format!("n{nth:03}"), coverage(nth), None)).collect::<Vec<_>>()
+        };
+        for from in [0, 30, 60] {
+            reporter.fleet.rows = gone(from);
+            reporter.run_until(reporter.now + 300.0);
+            assert_eq!(many_and_single(&mut reporter), (1, 30), "the outage that begins with node {from}");
+        }
     }
 }
 
@@ -1247,21 +1252,6 @@ fn an_incident_whose_end_was_told_is_known_to_be_over() {
     assert!(!reporter.ledger.tells_the_end_of(&other));
     // That it ended once says nothing of what came after it was reopened.
     assert!(!reporter.ledger.tells_the_end_of(&reopened));
-}
-
-#[test]
-fn a_later_outage_is_told_though_telling_of_the_first_took_as_long() {
-    let mut reporter = Reporter::of(200);
-    reporter.known.rules.events_per_second = 0.5;
-    let gone = |from: usize| {
-        let coverage = |nth| if (from..from + 30).contains(&nth) { Coverage::Uncovered(Gap::NoPod) } else { Coverage::Covered };
-        (0..200).map(|nth| row(&format!("n{nth:03}"), coverage(nth), None)).collect::<Vec<_>>()
-    };
-    for from in [0, 30, 60] {
-        reporter.fleet.rows = gone(from);
-        reporter.run_until(reporter.now + 300.0);
-        assert_eq!(many_and_single(&mut reporter), (1, 30), "the outage that begins with node {from}");
-    }
 }
 
 #[test]
